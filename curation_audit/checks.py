@@ -1,0 +1,44 @@
+"""Argument checks, and the one exception for what a user can put right.
+
+``InputError`` is raised for bad input: a missing file, a wrong column, a setting out of range.
+The command line shows its one line and exits with 2. ``ValueError`` stays for mistakes of code
+that calls this package.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Bad input, told in one line: where, what was found, what was expected, what to do."""
+
+    def __init__(self, where: str, problem: str, hint: str = "") -> None:
+        """Keep the three parts; ``where`` names the file and the place in it."""
+        self.where, self.problem, self.hint = where, problem, hint
+        line = f"{where}: {problem}" if where else problem
+        super().__init__(" ".join(f"{line}; {hint}".split()) if hint else " ".join(line.split()))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known name, or with all of them where none is near.
+
+    >>> did_you_mean("nearst", ["nearest", "mean"])
+    "did you mean 'nearest'?"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
+
+
+def in_open_unit(**values: float) -> None:
+    """Raise ``ValueError`` unless every named value lies in (0, 1)."""
+    for name, value in values.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must be in (0, 1), got {value}.")
+
+
+def positive(**values: float) -> None:
+    """Raise ``ValueError`` unless every named value is above zero."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}.")

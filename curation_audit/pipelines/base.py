@@ -1,0 +1,141 @@
+"""The seams of a curation pipeline: rows in, scores, selection, models out.
+
+Implementations are frozen dataclasses whose fields are public settings. Private rows and random
+streams are arguments of calls, never fields.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from curation_audit.observations import Linearisation, Selection
+from curation_audit.streams import ShadowStreams
+from curation_audit.types import Features, Inclusion, Indices, Labels, Mask, Probabilities, Scores
+
+ALWAYS_IN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Public rows: the pool or the test set.
+
+    ``labels`` are codes into the pool's ``classes``, or ``None`` where no column was named.
+    """
+
+    ids: tuple[str, ...]
+    features: Features
+    labels: Labels | None = None
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateRows:
+    """The private rows, grouped into the N units whose membership is at stake.
+
+    ``unit`` maps each row to its column of the inclusion; ``ALWAYS_IN`` marks rows that every
+    shadow holds. ``unit_ids`` name the N units.
+    """
+
+    ids: tuple[str, ...]
+    features: Features
+    unit: Indices
+    unit_ids: tuple[str, ...]
+    labels: Labels | None = None
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+    @property
+    def n_candidates(self) -> int:
+        """N."""
+        return len(self.unit_ids)
+
+    def row_inclusion(self, inclusion: Inclusion) -> Mask:
+        """Which rows each shadow holds: bool (S, N) -> bool (S, rows)."""
+        everyone = np.ones((inclusion.shape[0], 1), dtype=bool)
+        return np.concatenate([inclusion, everyone], axis=1)[:, self.unit]
+
+
+@dataclass(frozen=True, slots=True)
+class CurationData:
+    """The three sets of one pipeline, checked, in one feature space and one label space.
+
+    ``classes`` are the pool's labels in code order. ``n_private_rows_in_pool`` counts private
+    rows whose features also stand in the pool. ``fingerprints`` are sha256 hex digests of the
+    arrays by set name. ``warnings`` are sentences for the report.
+    """
+
+    private: PrivateRows
+    pool: Rows
+    test: Rows | None
+    classes: tuple[str, ...]
+    n_private_rows_in_pool: int
+    fingerprints: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+class FittedScorers(Protocol):
+    """S fitted scorers at once."""
+
+    def score(self, features: Features) -> Scores:
+        """Score rows for every shadow: (rows, d) -> (S, rows), higher = keep."""
+        ...
+
+
+class Scorer(Protocol):
+    """How a pool row is valued against the private set."""
+
+    name: ClassVar[str]
+
+    def fit(
+        self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams
+    ) -> FittedScorers:
+        """Fit one scorer per row of ``inclusion`` (S, N), all at once."""
+        ...
+
+    def embed(self, features: Features) -> Features:
+        """The features as the scorer sees them, (rows, d) -> (rows, p)."""
+        ...
+
+    def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
+        """The scorer linearised at half weights, or ``None`` where its scores are not linear."""
+        ...
+
+
+class SelectionRule(Protocol):
+    """How scores become picked rows."""
+
+    name: ClassVar[str]
+
+    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+        """Pick rows from scores (S, m).
+
+        ``tie_order`` int64 (m,) ranks the pool rows by a keyed hash of their id; of equal scores
+        the lower rank wins, so that the result does not depend on the order of the pool.
+        """
+        ...
+
+
+class FittedModels(Protocol):
+    """S downstream models at once."""
+
+    def predict_proba(self, features: Features) -> Probabilities:
+        """Class probabilities (rows, d) -> float32 (S, rows, C)."""
+        ...
+
+
+class Downstream(Protocol):
+    """What is trained on the picked rows."""
+
+    name: ClassVar[str]
+
+    def fit(
+        self, pool: Rows, selection: Selection, n_classes: int, *, streams: ShadowStreams
+    ) -> FittedModels:
+        """Train one model per shadow on its picked rows, all at once."""
+        ...
+

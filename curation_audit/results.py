@@ -1,0 +1,184 @@
+"""Results: frozen values that carry their uncertainty, and nothing that computes.
+
+``to_plain`` turns any of them into what JSON holds; the report's schema describes the outcome.
+An unmeasured number is ``None``, never 0.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from curation_audit.observations import Stage
+from curation_audit.types import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured number with its interval; an estimate, never a bound.
+
+    The estimand is "these candidates, new shadows" unless its holder says otherwise.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    label: Literal["estimate"] = "estimate"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The true-positive rate at one false-positive rate, with thresholds from other pairs.
+
+    Where the design cannot resolve ``fpr`` the rates are ``None`` and ``reason`` says why.
+    """
+
+    fpr: float
+    status: Literal["resolved", "not resolvable"]
+    reason: str | None
+    expected_false_positives: float
+    tpr: Estimate | None = None
+    realised_fpr: float | None = None
+    true_positives: int | None = None
+    false_positives: int | None = None
+    distinct_false_positive_candidates: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """How well an attack's evidence tells in from out, over some pairs of shadows."""
+
+    n_pairs: int
+    n_members: int
+    n_nonmembers: int
+    auc: Estimate
+    advantage: Estimate
+    balanced_accuracy: Estimate
+    tpr_at_fpr: tuple[OperatingPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RocCurve:
+    """A pooled ROC curve with a pointwise band from resampled pairs; arrays (points,)."""
+
+    fpr: Floats
+    tpr: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class RiskHistogram:
+    """How many candidates have which own AUC over the shadows; counts between bin edges."""
+
+    bin_edges: Floats
+    counts: Floats
+    maximum: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttackResult:
+    """One attack at one stage."""
+
+    attack: str
+    title: str
+    source: str
+    needs: tuple[str, ...]
+    status: Literal["run", "not applicable"]
+    reason: str | None = None
+    metrics: Metrics | None = None
+    roc: RocCurve | None = None
+    candidate_risk: RiskHistogram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The attack that was best on one half of the pairs, measured on the other half."""
+
+    attack: str
+    chosen_by: str
+    n_pairs_to_choose: int
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """All attacks at one stage; ``headline`` is ``None`` where none could run."""
+
+    stage: Stage
+    status: Literal["attacked", "not observed"]
+    headline: Headline | None
+    attacks: tuple[AttackResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlResult:
+    """One attack on data where it must find nothing; ``passed`` at the adjusted level."""
+
+    control: Literal["random curation", "permuted inclusion", "blind classifier"]
+    stage: Stage | None
+    attack: str
+    auc: Estimate
+    p_value: float
+    adjusted_level: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Utility:
+    """What the curation is good for: the curated model against random picks of the same size."""
+
+    metric: str
+    n_test: int
+    n_picked: int
+    curated: float
+    random_mean: float
+    random_low: float
+    random_high: float
+    n_random: int
+    interval: str
+    shadows_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyResult:
+    """One line of ``report.policy``; ``measured`` is ``None`` where nothing was resolvable."""
+
+    stage: Stage
+    metric: str
+    bound: Literal["value", "low", "high"]
+    above: float
+    measured: float | None
+    tripped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the audit came to; ``exit_code`` is what the command line ends with."""
+
+    status: Literal["leak found", "no leak found", "audit invalid"]
+    exit_code: int
+    text: str
+
+
+def to_plain(value: Any) -> Any:
+    """Turn results into JSON values: dataclasses to dicts, arrays and tuples to lists.
+
+    Raises:
+        ValueError: for a number that is not finite; an unmeasured number must be ``None``.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return to_plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a result must be finite or None, got {value}.")
+    return value
