@@ -1,0 +1,92 @@
+# `make` alone says what there is. Nothing is installed twice: the stamps in the environment are
+# older than pyproject.toml and constraints.txt only where these have changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Test processes side by side; each computes in one thread.
+JOBS ?= 2
+# What `make constraints` asks for where a release should not simply be the newest.
+PINS ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+# One file's tests stay in one process, so that its fixtures are made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PARALLEL := -n $(JOBS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo install install-dev test test-slow test-gpu test-browser lint format constraints clean distclean
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  settings: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS)"
+
+demo: $(RUN_STAMP)  ## install, audit pipelines/med.yaml, and say where the report lies
+	$(BIN)/curation-audit attack --pipeline pipelines/med.yaml
+	@echo "The report: runs/med/release/report.html"
+
+install: $(RUN_STAMP)  ## make the environment with what the tool needs
+
+install-dev: $(DEV_STAMP)  ## make the environment with what its developers need
+
+test: lint  ## every check: lint, types, imports, then the fast tests
+	$(PYTEST) $(PARALLEL)
+
+test-slow: $(DEV_STAMP)  ## the tests that train many models or need the package index
+	$(PYTEST) -m "slow and not gpu and not browser" --timeout 3600
+
+test-gpu: $(DEV_STAMP)  ## the tests that need CUDA
+	$(PYTEST) -m gpu
+
+test-browser: $(DEV_STAMP)  ## the tests that need Chromium and its driver
+	$(PYTEST) -m browser
+
+lint: $(DEV_STAMP)  ## ruff (rules and format), mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP)  ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The build tool comes first, from the same pins, so that building needs no environment of its own.
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(RUN_STAMP): $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt setuptools
+	$(PIP) install --quiet --no-build-isolation -c constraints.txt -e .
+	touch $@
+
+$(DEV_STAMP): $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt setuptools
+	$(PIP) install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	touch $(RUN_STAMP) $@
+
+constraints:  ## resolve the newest releases in a fresh environment and pin them
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --upgrade 'setuptools>=77' $(PINS)
+	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation -e '.[dev]'
+	{ \
+	  echo "# Made by 'make constraints'; do not edit. Every package of 'pip install -e .[dev]', pinned, as"; \
+	  echo "# resolved in a fresh environment by $$(build/constraints/bin/python --version). Local version suffixes"; \
+	  echo "# (CPU builds of torch) and the project itself are left out."; \
+	  build/constraints/bin/python -m pip --disable-pip-version-check freeze --all --exclude-editable --exclude pip \
+	    | sed 's/+[A-Za-z0-9.]*$$//' | LC_ALL=C sort -f; \
+	} > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
+
+clean:  ## remove caches and build leftovers; runs/ and the environment stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find curation_audit tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the environment, too
+	rm -rf $(VENV)
