@@ -1,1 +1,9 @@
-"""TODO"""
+"""Renderings of ``report.json``, its schema, and the check against it.
+
+Nothing heavy is imported here: matplotlib, jinja2 and jsonschema load when a function needs them.
+"""
+
+from curation_audit.report.html import render_html
+from curation_audit.report.schema import SCHEMA_VERSION, validate_report
+
+__all__ = ["SCHEMA_VERSION", "render_html", "validate_report"]

@@ -1,0 +1,103 @@
+"""The report as one static HTML file that loads nothing and runs nothing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curation_audit.report import plots, words
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FORMATS = (
+    words.against_chance,
+    words.count,
+    words.decimal,
+    words.gain_over_random,
+    words.needs,
+    words.p_value,
+    words.percent,
+    words.seconds,
+    words.signed,
+)
+
+
+def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
+    """Render a report as a self-contained page.
+
+    Args:
+        report: what ``report.json`` holds, as ``validate_report`` accepts it.
+        run: what ``run.json`` holds; without it the page says that cost is not known.
+    """
+    template = _environment().get_template("template.html.j2")
+    text = template.render(
+        report=report,
+        run=run,
+        figures=_figures(report),
+        controls=_control_groups(report["controls"]["results"]),
+        configuration=_yaml(report["configuration"]),
+    )
+    return text.rstrip() + "\n"
+
+
+def _environment() -> "Environment":
+    """Templates beside this file; every word is escaped and every missing key is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({form.__name__: form for form in FORMATS})
+    environment.globals["point_at"] = words.point_at
+    return environment
+
+
+def _figures(report: dict[str, Any]) -> dict[str, Any]:
+    """All figures as markup: one ladder, at most one utility plot, and some for each stage."""
+    from markupsafe import Markup
+
+    # The drawings hold no word of the user's and matplotlib escapes what they hold.
+    safe = Markup
+    utility = report["utility"]
+    return {
+        "ladder": safe(plots.leakage_ladder(report["stages"])),
+        "utility": safe(plots.utility_dots(utility)) if utility else None,
+        "roc": {
+            stage: safe(plots.roc(attack, stage))
+            for stage, attack in _headline_attacks(report)
+            if attack["roc"] is not None
+        },
+        "risk": {
+            stage: safe(plots.risk_histogram(attack["candidate_risk"], stage))
+            for stage, attack in _headline_attacks(report)
+            if attack["candidate_risk"] is not None
+        },
+        "risks": {stage: attack["candidate_risk"] for stage, attack in _headline_attacks(report)},
+    }
+
+
+def _headline_attacks(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each attacked stage with the attack, over all pairs, that its headline names."""
+    return [
+        (stage["stage"], attack)
+        for stage in report["stages"]
+        if stage["headline"] is not None
+        for attack in stage["attacks"]
+        if attack["attack"] == stage["headline"]["attack"] and attack["status"] == "run"
+    ]
+
+
+def _control_groups(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The control results by control, in the order in which the page explains them."""
+    names = ("random curation", "permuted inclusion", "blind classifier")
+    return {name: [result for result in results if result["control"] == name] for name in names}
+
+
+def _yaml(configuration: dict[str, Any]) -> str:
+    """The resolved configuration as a user would write it."""
+    import yaml
+
+    return yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=88)

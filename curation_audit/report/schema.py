@@ -1,0 +1,70 @@
+"""The schema of ``report.json``, and the check that a report keeps to it.
+
+``schema.json`` beside this file is the contract. What JSON Schema cannot say (finite numbers,
+ordered intervals, arrays of matching length) is checked here as well.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+SCHEMA_VERSION: Final = 1
+
+
+@cache
+def report_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of ``report.json``; do not modify it."""
+    text = Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def validate_report(report: dict[str, Any]) -> None:
+    """Check a report against the schema.
+
+    Raises:
+        ValueError: at the first mismatch, naming its path, such as ``stages[0].headline``.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(report_schema()).iter_errors(report))
+    if error is not None:
+        place = error.json_path.removeprefix("$").removeprefix(".") or "report"
+        raise ValueError(f"{place}: {_shortened(error.message)}")
+    for place, problem in _inconsistencies(report, ""):
+        raise ValueError(f"{place}: {problem}")
+
+
+def _shortened(message: str, length: int = 300) -> str:
+    """Cut a message: jsonschema repeats the whole offending value, which may be a report."""
+    return message if len(message) <= length else f"{message[:length]} ..."
+
+
+def _inconsistencies(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """What is wrong below ``place`` that JSON Schema cannot say."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, f"must be finite or null, got {value}"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _inconsistencies(item, f"{place}[{index}]")
+    elif isinstance(value, dict):
+        yield from ((place, problem) for problem in _mismatches(value))
+        for key, item in value.items():
+            # The configuration is free-form: whatever the user may write there is right.
+            if place or key != "configuration":
+                yield from _inconsistencies(item, f"{place}.{key}" if place else key)
+
+
+def _mismatches(item: dict[str, Any]) -> Iterator[str]:
+    """Keys of one object that contradict each other."""
+    if item.get("label") == "estimate" and item["low"] > item["high"]:
+        yield f"low must not be above high, got {item['low']} and {item['high']}"
+    if item.keys() == {"fpr", "tpr", "low", "high"}:
+        if len({len(array) for array in item.values()}) > 1:
+            yield "fpr, tpr, low and high must have the same length"
+    elif "bin_edges" in item and len(item["bin_edges"]) != len(item["counts"]) + 1:
+        yield "bin_edges must be one longer than counts"
