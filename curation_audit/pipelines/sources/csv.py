@@ -1,0 +1,102 @@
+"""Comma-separated files with a header line."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curation_audit.checks import InputError
+from curation_audit.pipelines.sources.arrow import columns_from_arrow, unique_names
+from curation_audit.pipelines.sources.base import ChooseColumns, Column, RawTable, Roles
+from curation_audit.pipelines.sources.files import read_files
+
+# Arrow guesses a column's type from the first block; up to this size a file is one block.
+_MOST_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvSource:
+    """A csv file, a folder of them, or a glob; the first line names the columns (UTF-8)."""
+
+    path: str
+    delimiter: str = ","
+
+    def __post_init__(self) -> None:
+        """Check the delimiter."""
+        if len(self.delimiter) != 1:
+            raise ValueError(f"delimiter must be one character, got {self.delimiter!r}.")
+
+    def read(self, base: Path, choose: ChooseColumns | None = None) -> RawTable:
+        """See ``Source.read``."""
+
+        def read_one(file: Path, where: str) -> dict[str, Column]:
+            return _read(file, where, self.delimiter, choose)
+
+        return read_files(self.path, base, ".csv", read_one)
+
+
+def _read(
+    file: Path, where: str, delimiter: str, choose: ChooseColumns | None
+) -> dict[str, Column]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    names: list[str] = []
+    try:
+        with csv.open_csv(file, parse_options=csv.ParseOptions(delimiter=delimiter)) as head:
+            names = head.schema.names
+    except (pa.ArrowException, OSError):
+        # The header is read again below, where the fault is told.
+        names = []
+    unique_names(names, where)
+    roles = choose(names, where) if choose and names else None
+    table = _parse(file, where, delimiter, roles)
+    return columns_from_arrow(table, where)
+
+
+def _parse(file: Path, where: str, delimiter: str, roles: Roles | None) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    broken: list[Any] = []
+
+    def remember(row: Any) -> str:
+        broken.append(row)
+        return "skip"
+
+    block = min(max(file.stat().st_size + 1, 1 << 20), _MOST_BYTES)
+    try:
+        table = csv.read_csv(
+            file,
+            # One thread: only then does Arrow say which row is broken.
+            read_options=csv.ReadOptions(use_threads=False, block_size=block),
+            parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=remember),
+            convert_options=csv.ConvertOptions(
+                strings_can_be_null=True,
+                include_columns=list(roles.names) if roles else None,
+                column_types=dict.fromkeys(roles.text, pa.string()) if roles else None,
+            ),
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise _told(where, error) from error
+    if broken:
+        row = broken[0]
+        raise InputError(
+            f"{where}, line {row.number}",
+            f"has {row.actual_columns} values, expected {row.expected_columns} as in the header",
+            f"mend the line ({len(broken)} such in all)",
+        )
+    return table
+
+
+def _told(where: str, error: Exception) -> InputError:
+    """Arrow's error without its text, which quotes values."""
+    if "Empty CSV" in str(error):
+        return InputError(where, "the file is empty", "expected a header line and rows")
+    column = re.search(r"In CSV column #(\d+)", str(error))
+    place = f"{where}, column number {int(column[1]) + 1}" if column else where
+    return InputError(
+        place,
+        "cannot be read as csv",
+        "expected UTF-8 text, a header line, and one type of values per column",
+    )
