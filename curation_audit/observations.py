@@ -130,13 +130,15 @@ class Knowledge:
     pool: Features | None = None
     candidates: Candidates | None = None
     linearisation: Linearisation | None = None
+    algorithm: bool = True
 
     def granted(self) -> frozenset[str]:
         """The names of what is there, as attacks ask for it in ``needs``."""
-        names = {"pool": self.pool, "candidates": self.candidates}
-        found = {name for name, value in names.items() if value is not None}
-        if self.candidates is not None and self.candidates.labels is not None:
-            found.add("labels")
-        if self.linearisation is not None:
-            found.add("linear scorer")
-        return frozenset(found)
+        there = {
+            "algorithm": self.algorithm,
+            "pool": self.pool is not None,
+            "candidates": self.candidates is not None,
+            "labels": self.candidates is not None and self.candidates.labels is not None,
+            "linear scorer": self.linearisation is not None,
+        }
+        return frozenset(name for name, granted in there.items() if granted)

@@ -1,1 +1,28 @@
-"""TODO"""
+"""Who attacks: evidence of membership from what a stage shows.
+
+To add one: write ``attacks/<name>.py``, add a line to ``ATTACKS`` and a row to ``CASES`` in
+``tests/attacks/test_contract.py``. It then appears in the YAML and in the report.
+"""
+
+from typing import Final
+
+from curation_audit.attacks.base import Attack
+from curation_audit.attacks.binary_lira import BinaryLira
+from curation_audit.attacks.extract import Extract
+from curation_audit.attacks.lira import Lira
+from curation_audit.attacks.lira_best_row import LiraBestRow
+from curation_audit.attacks.loss import Loss
+from curation_audit.attacks.mask_extract import MaskExtract
+from curation_audit.attacks.mask_trace import MaskTrace
+from curation_audit.attacks.trace import Trace
+
+ATTACKS: Final[dict[str, type[Attack]]] = {
+    "lira_best_row": LiraBestRow,
+    "trace": Trace,
+    "extract": Extract,
+    "binary_lira": BinaryLira,
+    "mask_trace": MaskTrace,
+    "mask_extract": MaskExtract,
+    "loss": Loss,
+    "lira": Lira,
+}

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What is audited: data sources, scorers, selection rules and downstream models."""

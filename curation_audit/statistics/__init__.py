@@ -1,1 +1,23 @@
-"""TODO"""
+"""Pure functions of evidence: no model, no configuration, no files.
+
+Everything starts from ``PairedEvidence``: in a pair of shadows each candidate is in exactly one,
+so evidence (S, N) splits into members (P, N) and outsiders (P, N), P = S / 2 pairs.
+"""
+
+from curation_audit.statistics.auc import auc_estimate, chance_p_value
+from curation_audit.statistics.candidates import candidate_aucs, risk_histogram
+from curation_audit.statistics.metrics import measure
+from curation_audit.statistics.paired import CROSS_FITTED, PairedEvidence
+from curation_audit.statistics.resampling import PairResamples, roc_curve
+
+__all__ = [
+    "CROSS_FITTED",
+    "PairResamples",
+    "PairedEvidence",
+    "auc_estimate",
+    "candidate_aucs",
+    "chance_p_value",
+    "measure",
+    "risk_histogram",
+    "roc_curve",
+]

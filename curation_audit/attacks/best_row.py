@@ -1,0 +1,67 @@
+"""One pool row per candidate: the one whose value moves most with the candidate's membership."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation_audit.game import check_pairs
+from curation_audit.types import Floats, Inclusion, Indices
+
+
+@dataclass(frozen=True, slots=True)
+class BestRows:
+    """For each pair and candidate the chosen row, and that row's values elsewhere.
+
+    ``column`` int64 (P, N). ``tested`` (P, 2, N): the row's value in the two shadows of the
+    pair. ``mean`` and ``square`` (P, 2, N): mean of the value and of its square over the other
+    pairs' shadows that hold the candidate (first) and that do not (second).
+    """
+
+    column: Indices
+    tested: Floats
+    mean: Floats
+    square: Floats
+
+
+def best_rows(observed: Floats, inclusion: Inclusion) -> BestRows:
+    """Choose ``argmax_k |mean_in - mean_out|`` over the other pairs, for values (S, m)."""
+    check_pairs(inclusion)
+    # not centred: sums of picks stay whole numbers, so that ties between rows break alike
+    # whatever the coins of the tested pair were
+    observed = np.asarray(observed, dtype=np.float64)
+    n_pairs, n_candidates = inclusion.shape[0] // 2, inclusion.shape[1]
+    held = inclusion.astype(np.float64)
+    sums = _in_and_out(held, observed)
+    squares = _in_and_out(held, observed**2)
+    difference = sums[0] - sums[1]
+    change = observed[0::2] - observed[1::2]
+    sign = np.where(inclusion[0::2], 1.0, -1.0)
+    column = np.stack(
+        [np.abs(difference - sign[j][:, None] * change[j]).argmax(axis=1) for j in range(n_pairs)]
+    )
+    candidate = np.arange(n_candidates)
+    first, second = (np.take_along_axis(observed[offset::2], column, axis=1) for offset in (0, 1))
+    own_in = np.where(inclusion[0::2], first, second)
+    own_out = np.where(inclusion[0::2], second, first)
+    own = np.stack([own_in, own_out], axis=1)
+    n_others = n_pairs - 1
+    return BestRows(
+        column=column,
+        tested=np.stack([first, second], axis=1),
+        mean=(sums[:, candidate, column].transpose(1, 0, 2) - own) / n_others,
+        square=(squares[:, candidate, column].transpose(1, 0, 2) - own**2) / n_others,
+    )
+
+
+def _in_and_out(held: Floats, values: Floats) -> Floats:
+    """Sums of values (S, m) over the shadows with and without each candidate: (2, N, m)."""
+    with_candidate = held.T @ values
+    return np.stack([with_candidate, values.sum(axis=0) - with_candidate])
+
+
+def variance_of(rows: BestRows, relative_floor: float) -> Floats:
+    """Variances (P, 2, N), at least ``relative_floor`` of what all other shadows spread."""
+    variance = rows.square - rows.mean**2
+    spread = rows.square.mean(axis=1, keepdims=True) - rows.mean.mean(axis=1, keepdims=True) ** 2
+    floor = relative_floor * spread.mean(axis=2, keepdims=True) + np.finfo(np.float64).tiny
+    return np.maximum(variance, floor)

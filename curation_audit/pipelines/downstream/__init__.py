@@ -1,0 +1,13 @@
+"""Downstream models: what is trained on the picked rows.
+
+To add one: write ``downstream/<name>.py``, add a line to ``DOWNSTREAM`` and a row to ``CASES`` in
+``tests/pipelines/test_downstream.py``.
+"""
+
+from typing import Final
+
+from curation_audit.pipelines.base import Downstream
+from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.downstream.mlp import Mlp
+
+DOWNSTREAM: Final[dict[str, type[Downstream]]] = {"logistic": Logistic, "mlp": Mlp}

@@ -1,0 +1,19 @@
+"""All rows at or above a fixed score."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from curation_audit.observations import Selection
+from curation_audit.types import Indices, Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """The rows with ``score >= minimum``; their number differs between shadows, and may be 0."""
+
+    name: ClassVar[str] = "threshold"
+    minimum: float
+
+    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+        """Pick every row that reaches the minimum; ties play no role."""
+        return Selection.from_mask(scores >= self.minimum)

@@ -1,0 +1,60 @@
+"""The best k rows, or the best fraction of the pool."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from curation_audit.checks import InputError, in_open_unit, positive
+from curation_audit.observations import Selection
+from curation_audit.types import Indices, Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopK:
+    """The ``k`` rows with the largest scores, exactly k."""
+
+    name: ClassVar[str] = "top_k"
+    k: int
+
+    def __post_init__(self) -> None:
+        """Check k."""
+        positive(k=self.k)
+
+    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+        """Pick k rows of every shadow."""
+        return best_rows(scores, tie_order, self.k)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopFraction:
+    """The rows with the largest scores, ``round(fraction * m)`` of them and at least one."""
+
+    name: ClassVar[str] = "top_fraction"
+    fraction: float
+
+    def __post_init__(self) -> None:
+        """Check the fraction."""
+        in_open_unit(fraction=self.fraction)
+
+    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+        """Pick the same number of rows of every shadow."""
+        return best_rows(scores, tie_order, max(1, round(self.fraction * scores.shape[1])))
+
+
+def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
+    """The k largest scores of every row (S, m); of equal scores the lower ``tie_order`` wins.
+
+    Raises:
+        InputError: if the pool has fewer than k rows.
+    """
+    n_shadows, n_pool = scores.shape
+    if k > n_pool:
+        raise InputError(
+            "curate.select", f"found k = {k}, but the pool has {n_pool} rows", "pick fewer rows"
+        )
+    in_tie_order = np.argsort(tie_order)
+    by_score = np.argsort(-scores[:, in_tie_order], axis=1, kind="stable")[:, :k]
+    picked = np.sort(in_tie_order[by_score], axis=1)
+    offsets = np.arange(n_shadows + 1, dtype=np.int64) * k
+    return Selection(picked.ravel().astype(np.int64), offsets, n_pool)

@@ -1,0 +1,129 @@
+"""All metrics of one attack's evidence."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from curation_audit.results import Estimate, Metrics, OperatingPoint
+from curation_audit.statistics.auc import auc_estimate
+from curation_audit.statistics.paired import PairedEvidence, degenerate_interval
+from curation_audit.statistics.resampling import PairResamples, tpr_deviations
+from curation_audit.statistics.thresholds import thresholds_at_best_advantage, thresholds_at_fpr
+from curation_audit.types import Floats
+
+MIN_EXPECTED_FALSE_POSITIVES = 10
+MIN_DISTINCT_CANDIDATES = 5
+
+
+def measure(
+    paired: PairedEvidence,
+    *,
+    fprs: Sequence[float],
+    confidence: float,
+    inflation: float,
+    resamples: PairResamples,
+) -> Metrics:
+    """AUC, membership advantage, balanced accuracy and TPR at fixed FPRs, with intervals.
+
+    Args:
+        paired: evidence of P pairs.
+        fprs: false-positive rates, each in (0, 1).
+        confidence: two-sided coverage of the intervals, in (0, 1).
+        inflation: factor on standard errors, ``CROSS_FITTED`` for leave-one-pair-out evidence.
+        resamples: draws of the P pairs for the intervals of the TPRs.
+    """
+    if resamples.weights.shape[1] != paired.n_pairs:
+        raise ValueError(
+            f"resamples draw {resamples.weights.shape[1]} pairs, evidence has {paired.n_pairs}."
+        )
+    advantage = advantage_estimate(paired, confidence=confidence, inflation=inflation)
+    return Metrics(
+        n_pairs=paired.n_pairs,
+        n_members=paired.members.size,
+        n_nonmembers=paired.outsiders.size,
+        auc=auc_estimate(paired, confidence=confidence, inflation=inflation),
+        advantage=advantage,
+        balanced_accuracy=Estimate(
+            (1 + advantage.value) / 2,
+            (1 + advantage.low) / 2,
+            (1 + advantage.high) / 2,
+            confidence,
+        ),
+        tpr_at_fpr=operating_points(paired, fprs, resamples, confidence, inflation),
+    )
+
+
+def advantage_estimate(paired: PairedEvidence, *, confidence: float, inflation: float) -> Estimate:
+    """TPR - FPR at the threshold that maximises it on the other pairs; may be negative.
+
+    A t interval over pairs (Yeom et al. 2018 for the quantity).
+    """
+    threshold = thresholds_at_best_advantage(paired)[:, None]
+    per_pair = (paired.members > threshold).mean(axis=1) - (paired.outsiders > threshold).mean(
+        axis=1
+    )
+    value, error = float(per_pair.mean()), float(per_pair.std(ddof=1) / np.sqrt(len(per_pair)))
+    if error == 0:
+        low, high = degenerate_interval((1 + value) / 2, paired.n_pairs, confidence)
+        return Estimate(value, 2 * low - 1, 2 * high - 1, confidence)
+    half = float(stats.t.ppf((1 + confidence) / 2, paired.n_pairs - 1)) * inflation * error
+    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), confidence)
+
+
+def operating_points(
+    paired: PairedEvidence,
+    fprs: Sequence[float],
+    resamples: PairResamples,
+    confidence: float,
+    inflation: float,
+) -> tuple[OperatingPoint, ...]:
+    """TPR at each FPR, thresholds from the other pairs, with counts and the realised FPR."""
+    deviations = tpr_deviations(paired, np.array(fprs), resamples)[1]
+    return tuple(
+        _operating_point(paired, fpr, deviations[:, i], confidence, inflation)
+        for i, fpr in enumerate(fprs)
+    )
+
+
+def _operating_point(
+    paired: PairedEvidence, fpr: float, deviations: Floats, confidence: float, inflation: float
+) -> OperatingPoint:
+    expected = fpr * paired.outsiders.size
+    if expected < MIN_EXPECTED_FALSE_POSITIVES:
+        reason = (
+            f"{expected:.1f} false positives expected, {MIN_EXPECTED_FALSE_POSITIVES} needed: "
+            "more shadows or more candidates"
+        )
+        return OperatingPoint(fpr, "not resolvable", reason, expected)
+    threshold = thresholds_at_fpr(paired, fpr)[:, None]
+    at_or_above = paired.outsiders >= threshold
+    n_distinct = int(at_or_above.any(axis=0).sum())
+    if n_distinct < MIN_DISTINCT_CANDIDATES:
+        reason = f"the threshold rests on {n_distinct} candidates, {MIN_DISTINCT_CANDIDATES} needed"
+        return OperatingPoint(fpr, "not resolvable", reason, expected)
+    hits, false_alarms = paired.members > threshold, paired.outsiders > threshold
+    return OperatingPoint(
+        fpr,
+        "resolved",
+        None,
+        expected,
+        tpr=_tpr_estimate(float(hits.mean()), deviations, paired.n_pairs, confidence, inflation),
+        realised_fpr=float(false_alarms.mean()),
+        true_positives=int(hits.sum()),
+        false_positives=int(false_alarms.sum()),
+        distinct_false_positive_candidates=int(false_alarms.any(axis=0).sum()),
+    )
+
+
+def _tpr_estimate(
+    tpr: float, deviations: Floats, n_pairs: int, confidence: float, inflation: float
+) -> Estimate:
+    """Percentiles of the pair bootstrap, stretched by ``inflation`` around the estimate."""
+    alpha = 1 - confidence
+    low, high = np.quantile(deviations, [alpha / 2, 1 - alpha / 2]) * inflation
+    if low == high:
+        return Estimate(tpr, *degenerate_interval(tpr, n_pairs, confidence), confidence)
+    return Estimate(
+        tpr, float(np.clip(tpr + low, 0, tpr)), float(np.clip(tpr + high, tpr, 1)), confidence
+    )
