@@ -155,8 +155,8 @@ def _given(
         if values is None or isinstance(values, str):
             named[role] = values
         else:
-            named[role] = f"({role})"  # no column of the user is called that
-            columns[named[role]] = column_from_any(values, f"{name} ({role} array)")
+            named[role] = name_of_array = f"({role})"  # no column of the user is called that
+            columns[name_of_array] = column_from_any(values, f"{name} ({role} array)")
     spec = Columns(
         id=named["id"],
         label=named["label"],

@@ -31,7 +31,10 @@ FILES: Final = {
 CLASSES: Final = {
     "xray": ("normal", "pneumonia"),
     "mednist": ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT"),
-    "fashion": tuple("top trouser pullover dress coat sandal shirt sneaker bag boot".split()),
+    "fashion": (
+        *("top", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "boot"),
+    ),
     "digit": tuple("0123456789"),
 }
 TRAIN, TEST = 0, 2

@@ -19,7 +19,7 @@ N_BAD_SITES: Final = 7
 NOISE_SD: Final = 0.3
 MISCODED: Final = 0.4
 # How this seed was chosen, and what other seeds give, stands in datasets/breast_cancer.yaml.
-SEED: Final = 1
+SEED: Final = 18
 
 
 def table(part: str, _folder: Path | None = None) -> dict[str, NDArray[Any]]:
