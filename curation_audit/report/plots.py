@@ -164,18 +164,17 @@ def _logarithmic(axes: "Axes", floor: float) -> None:
 def risk_histogram(risk: dict[str, Any], stage: str) -> str:
     """How many candidates have which own AUC."""
     edges, counts = np.asarray(risk["bin_edges"]), np.asarray(risk["counts"])
+    filled = np.nonzero(counts)[0]
+    first, last = (filled[0], filled[-1] + 1) if filled.size else (0, len(counts))
+    edges, counts = edges[first : last + 1], counts[first:last]
     with svg.style():
         figure = svg.new_figure(290)
         axes = figure.add_subplot()
-        axes.bar(
-            edges[:-1], counts, np.diff(edges), align="edge", color="#7fb3d5", edgecolor="white"
-        )
+        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#8fbddb", ec="#6ba3c9")
         axes.axvline(0.5, label="chance", **CHANCE)
         axes.axvline(risk["mean"], color=BLUE, linewidth=2, label="mean")
         axes.axvline(risk["maximum"], color=ORANGE, linewidth=2, label="maximum")
-        filled = np.nonzero(counts)[0]
-        first, last = (filled[0], filled[-1] + 1) if filled.size else (0, len(edges) - 1)
-        axes.set_xlim(min(edges[first], 0.45) - 0.03, max(edges[last], 0.55) + 0.03)
+        axes.set_xlim(min(edges[0], 0.45) - 0.03, max(edges[-1], 0.55) + 0.03)
         axes.grid(visible=False, axis="x")
         axes.set_axisbelow(True)
         axes.set_xlabel("A candidate's own AUC (estimate)")

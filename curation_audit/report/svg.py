@@ -73,6 +73,8 @@ def _for_page(text: str, *, name: str, description: str) -> str:
     body = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
     body = re.sub(r"<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>", r"<svg \1>", body, count=1)
     body = body.replace("xlink:href", "href")
+    # Not every device has the font that the figure was measured with; Verdana is about as wide.
+    body = body.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     for number, old in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', body))):
         new = f"{name}-{number}"
         body = body.replace(f'id="{old}"', f'id="{new}"')

@@ -1,0 +1,230 @@
+"""A full, realistic report, made of the real result types."""
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from curation_audit.observations import STAGES, Stage
+from curation_audit.results import (
+    AttackResult,
+    ControlResult,
+    Estimate,
+    Headline,
+    Metrics,
+    OperatingPoint,
+    PolicyResult,
+    RiskHistogram,
+    RocCurve,
+    StageResult,
+    Utility,
+    Verdict,
+    to_plain,
+)
+
+N_PAIRS, N_CANDIDATES = 64, 200
+TITLES = {
+    "lira_best_row": ("LiRA on the best row", "Curation Leaks"),
+    "trace": ("Trace of the released vector", "this project"),
+    "extract": ("Extracted scorer", "this project"),
+    "binary_lira": ("Binary LiRA on the picks", "Curation Leaks"),
+    "mask_trace": ("Trace of the picked mean", "this project"),
+    "mask_extract": ("Scorer extracted from the picks", "this project"),
+    "loss": ("Loss threshold", "Yeom et al. 2018"),
+    "lira": ("LiRA, online", "Carlini et al. 2022"),
+}
+DETECTABILITY: dict[Stage, dict[str, float]] = {
+    "scores": {"lira_best_row": 0.5, "trace": 1.1},
+    "selection": {"binary_lira": 0.2, "mask_trace": 0.6, "mask_extract": 0.45},
+    "model": {"loss": 0.0, "lira": 0.05},
+}
+
+
+def estimate(value: float, half: float, *, least: float = 0.0) -> Estimate:
+    """``value`` with an interval that keeps to [least, 1]."""
+    return Estimate(value, max(least, value - half), min(1.0, value + half), 0.95)
+
+
+def tpr_of(shift: float, fpr: Any) -> Any:
+    """The TPR of a test between two normal distributions."""
+    return stats.norm.sf(stats.norm.isf(fpr) - shift)
+
+
+def operating_point(shift: float, fpr: float, n: int) -> OperatingPoint:
+    if fpr * n < 10:
+        reason = f"{fpr * n:.1f} false positives expected, 10 needed"
+        return OperatingPoint(fpr, "not resolvable", reason, fpr * n)
+    tpr = float(tpr_of(shift, fpr))
+    return OperatingPoint(
+        fpr, "resolved", None, fpr * n, estimate(tpr, 0.2 * tpr), 1.04 * fpr,
+        round(tpr * n), round(1.04 * fpr * n), 37,
+    )  # fmt: skip
+
+
+def metrics(shift: float, n_pairs: int) -> Metrics:
+    n, auc = n_pairs * N_CANDIDATES, float(stats.norm.cdf(shift / np.sqrt(2)))
+    advantage = float(2 * stats.norm.cdf(shift / 2) - 1) - 0.004
+    points = tuple(operating_point(shift, fpr, n) for fpr in (0.001, 0.01, 0.1))
+    return Metrics(
+        n_pairs, n, n, estimate(auc, 0.02), estimate(advantage, 0.03, least=-1.0),
+        estimate(0.5 + advantage / 2, 0.015), points,
+    )  # fmt: skip
+
+
+def attack(name: str, shift: float) -> AttackResult:
+    fpr = np.geomspace(1 / (N_PAIRS * N_CANDIDATES), 1, 60)
+    tpr = tpr_of(shift, fpr)
+    roc = RocCurve(fpr, tpr, 0.7 * tpr, np.minimum(1.0, 1.3 * tpr))
+    aucs = np.random.default_rng(3).normal(0.5 + shift / 4, 0.05, N_CANDIDATES).clip(0, 1)
+    counts, edges = np.histogram(aucs, bins=np.linspace(0, 1, 41))
+    risk = RiskHistogram(edges, counts.astype(np.float64), float(aucs.max()), float(aucs.mean()))
+    return AttackResult(
+        name, *TITLES[name], ("pool", "candidates"), "run",
+        metrics=metrics(shift, N_PAIRS), roc=roc, candidate_risk=risk,
+    )  # fmt: skip
+
+
+def not_applicable(name: str) -> AttackResult:
+    needs = ("pool", "linear scorer")
+    return AttackResult(name, *TITLES[name], needs, "not applicable", "needs linear scorer")
+
+
+def stage_result(stage: Stage) -> StageResult:
+    shifts = DETECTABILITY[stage]
+    attacks = [attack(name, shift) for name, shift in shifts.items()]
+    if stage == "scores":
+        attacks.append(not_applicable("extract"))
+    best = max(shifts, key=lambda name: shifts[name])
+    headline = Headline(best, "AUC", N_PAIRS // 2, metrics(shifts[best], N_PAIRS // 2))
+    return StageResult(stage, "attacked", headline, tuple(attacks))
+
+
+def controls(*, passed: bool) -> dict[str, Any]:
+    results = [
+        ControlResult(control, stage, name, estimate(0.501, 0.018), 0.43, 0.0000625, True)
+        for control in ("random curation", "permuted inclusion")
+        for stage in STAGES
+        for name in DETECTABILITY[stage]
+    ]
+    blind = estimate(0.497 if passed else 0.612, 0.02)
+    p = 0.81 if passed else 1.2e-9
+    results.append(
+        ControlResult("blind classifier", None, "logistic regression", blind, p, 0.0000625, passed)
+    )
+    return {
+        "family_wise_level": 0.001,
+        "n_tests": len(results),
+        "passed": passed,
+        "note": "In the coin game the blind control is guaranteed by design.",
+        "results": results,
+    }
+
+
+def design() -> dict[str, Any]:
+    return {
+        "n_shadows": 2 * N_PAIRS, "n_pairs": N_PAIRS, "n_candidates": N_CANDIDATES, "unit": "row",
+        "n_private_rows": 200, "n_always_in_rows": 0, "n_pool": 2000, "n_test": 119,
+        "n_features": 30, "classes": ["malignant", "benign"], "scorer": "classifier",
+        "rule": "top_k", "downstream": "logistic",
+        "picked": {"real": 150, "shadows_min": 150, "shadows_max": 150},
+        "mean_rows_per_shadow": 100.0, "production_rows": 200,
+    }  # fmt: skip
+
+
+def configuration() -> dict[str, Any]:
+    return {
+        "version": 1,
+        "name": "med",
+        "private": {"source": "breast_cancer", "rows": [0, 200]},
+        "curate": {"scorer": {"kind": "classifier"}, "select": {"kind": "top_k", "k": 150}},
+        "attack": {"shadows": 128, "fpr": [0.001, 0.01, 0.1], "confidence": 0.95},
+    }
+
+
+def utility() -> Utility:
+    how = "2.5 % and 97.5 % quantiles of the random picks"
+    return Utility("accuracy", 119, 150, 0.9496, 0.7843, 0.6807, 0.8740, 50, how, 0.9412)
+
+
+def sample_report() -> dict[str, Any]:
+    """A leak at the scores and at the selection, none told from chance at the model."""
+    return to_plain(
+        {
+            "schema_version": 1,
+            "tool": {"name": "curation-audit", "version": "0.1.0", "code_digest": "9f2c" * 16},
+            "name": "med",
+            "seed": 7,
+            "design": design(),
+            "threat": {"observes": list(STAGES), "knows": ["pool", "candidates", "labels"]},
+            "stages": [stage_result(stage) for stage in STAGES],
+            "controls": controls(passed=True),
+            "utility": utility(),
+            "policy": [
+                PolicyResult("model", "auc", "low", 0.55, 0.494, False),
+                PolicyResult("scores", "tpr_at_fpr_0.001", "low", 0.01, None, False),
+            ],
+            "verdict": Verdict(
+                "leak found", 0, "The scores and the selection tell who was in the private set."
+            ),
+            "warnings": ["3 private rows also stand in the pool."],
+            "data": {
+                "private": {"n_rows": 200, "fingerprint": "sha256:" + "1a" * 32},
+                "pool": {"n_rows": 2000, "fingerprint": "sha256:" + "2b" * 32},
+                "test": {"n_rows": 119, "fingerprint": "sha256:" + "3c" * 32},
+                "n_private_rows_in_pool": 3,
+            },
+            "configuration": configuration(),
+            "limitations": [
+                "Shadows hold half of the candidates: the numbers describe 100 private rows.",
+                "Resistance to these attacks is evidence against these attacks only.",
+            ],
+        }
+    )
+
+
+def sparse_report() -> dict[str, Any]:
+    """Everything that can be missing is: an invalid audit, unobserved stages, no test set."""
+    nothing_ran = StageResult("selection", "attacked", None, (not_applicable("mask_extract"),))
+    changes = {
+        "threat": {"observes": ["scores", "selection"], "knows": []},
+        "stages": [
+            stage_result("scores"),
+            nothing_ran,
+            StageResult("model", "not observed", None, ()),
+        ],
+        "controls": controls(passed=False),
+        "utility": None,
+        "policy": [],
+        "warnings": [],
+        "verdict": Verdict("audit invalid", 5, "A control found a leak where there can be none."),
+    }
+    report = sample_report() | to_plain(changes)
+    report["data"]["test"] = None
+    return report
+
+
+def sample_run() -> dict[str, Any]:
+    """What ``run.json`` holds."""
+    phases = [("data", 0.21, 1, 0), ("shadows", 21.4, 16, 3), ("attacks", 9.87, 8, 0)]
+    return {
+        "started": "2026-01-05T10:00:00Z",
+        "finished": "2026-01-05T10:00:32Z",
+        "seconds": 32.1,
+        "phases": [
+            {"name": name, "seconds": seconds, "n_chunks": chunks, "n_reused": reused}
+            for name, seconds, chunks, reused in phases
+        ],
+        "environment": {
+            "python": "3.11.2",
+            "platform": "Linux-6.1-x86_64",
+            "cpu_count": 2,
+            "device": "cpu",
+            "packages": {"numpy": "2.4.6", "torch": "2.13.0", "scikit-learn": "1.9.0"},
+        },
+        "peak_memory_mb": 812.4,
+        "workers": 2,
+        "history": [
+            {"started": "2026-01-05T09:58:00Z", "seconds": 4.2, "n_chunks": 3, "n_reused": 0},
+            {"started": "2026-01-05T10:00:00Z", "seconds": 32.1, "n_chunks": 22, "n_reused": 3},
+        ],
+    }

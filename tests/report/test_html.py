@@ -1,0 +1,228 @@
+import doctest
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from curation_audit.report import render_html, validate_report, words
+from tests.report.sample import sample_report, sample_run, sparse_report
+
+FULL = render_html(sample_report(), sample_run())
+SPARSE = render_html(sparse_report(), None)
+PAGES = pytest.mark.parametrize("page", [FULL, SPARSE], ids=["full", "sparse"])
+HOSTILE = "<script>alert(1)</script>\"'&$x^{"
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Parsed(HTMLParser):
+    """Tags in order, ids, and whether every tag is closed in the right order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.ids, self.labels, self.text = [], [], [], [], ""
+        self.headings, self.cells = [], []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self._note(tag, dict(attrs))
+
+    def handle_startendtag(self, tag, attrs):
+        self._note(tag, dict(attrs))
+
+    def _note(self, tag, attributes):
+        self.tags.append((tag, attributes))
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if "aria-labelledby" in attributes:
+            self.labels.append(attributes["aria-labelledby"])
+        if re.fullmatch(r"h\d", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+
+@PAGES
+def test_page_is_well_formed_and_its_ids_are_unique(page):
+    parsed = Parsed(page)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert set(parsed.labels) <= set(parsed.ids)
+    links = [a["href"] for _, a in parsed.tags if "href" in a]
+    assert {link.removeprefix("#") for link in links} <= set(parsed.ids)
+
+
+@PAGES
+def test_headings_are_in_order(page):
+    levels = Parsed(page).headings
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+@PAGES
+def test_page_loads_and_runs_nothing(page):
+    parsed = Parsed(page)
+    assert not {tag for tag, _ in parsed.tags} & {"script", "img", "iframe", "link", "object"}
+    assert "://" not in page
+    for tag, attributes in parsed.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "src"], tag
+    policy = next(a["content"] for _, a in parsed.tags if "http-equiv" in a)
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'")
+
+
+@PAGES
+def test_page_can_be_read_by_everyone(page):
+    parsed = Parsed(page)
+    tags = [tag for tag, _ in parsed.tags]
+    assert ("html", {"lang": "en"}) in parsed.tags
+    assert any(a.get("name") == "viewport" for _, a in parsed.tags)
+    assert tags.count("title") == 1
+    assert tags.count("table") == tags.count("caption")
+    assert all("scope" in a for tag, a in parsed.tags if tag == "th")
+    assert all(a.get("aria-label") for tag, a in parsed.tags if tag == "svg")
+
+
+def test_sections_come_in_order():
+    places = [FULL.index(f'<h2 id="{name}"') for name in (
+        "summary", "ladder", "threat", "stages", "controls", "utility", "design", "data", "cost",
+        "warnings", "limitations", "configuration", "glossary",
+    )]  # fmt: skip
+    assert places == sorted(places)
+
+
+@PAGES
+def test_every_stage_is_named_and_the_verdict_comes_first(page):
+    text = Parsed(page).text
+    for stage in ("scores", "selection", "model"):
+        assert f"Stage: {stage}" in text
+    assert min(text.index(s) for s in ("leak found", "audit invalid") if s in text) < 1000
+
+
+@PAGES
+def test_page_says_that_it_is_no_private_release_and_promises_nothing(page):
+    assert page.count("computed on private data and is not itself differentially private") == 2
+    assert "bound" not in page.lower()
+
+
+def test_every_attack_stands_in_the_page_with_its_reason_not_to_run():
+    for stage in sample_report()["stages"]:
+        for attack in stage["attacks"]:
+            assert attack["attack"] in FULL
+    assert "not applicable: needs linear scorer" in FULL
+
+
+def test_numbers_are_shown_as_they_were_measured():
+    metrics = sample_report()["stages"][0]["headline"]["metrics"]
+    text = Parsed(FULL).text
+    for number in metrics["auc"]["value"], metrics["auc"]["low"], metrics["auc"]["high"]:
+        assert f"{number:.3f}" in text
+    assert words.percent(metrics["tpr_at_fpr"][1]["tpr"]["value"]) in text
+    assert words.percent(metrics["tpr_at_fpr"][1]["realised_fpr"]) in text
+
+
+def test_what_was_not_measured_is_told_in_words():
+    text = Parsed(SPARSE).text
+    for phrase in (
+        "not measured", "not resolvable", "not observed", "no attack could run", "none given",
+        "Not measured: there is no labelled test set", "(run.json) was not at hand",
+    ):  # fmt: skip
+        assert phrase in text
+    assert "None" not in SPARSE.replace("None.", "").replace("None of the numbers", "")
+    assert "nan" not in re.findall(r"\w+", text.lower())
+
+
+def test_not_resolvable_is_never_a_zero():
+    report = sample_report()
+    for stage in report["stages"]:
+        points = stage["headline"]["metrics"]["tpr_at_fpr"]
+        points[1] = points[0] | {"fpr": 0.01}
+    text = Parsed(render_html(report, None)).text
+    row = text[text.index("Headline attack") : text.index("The release policy")]
+    assert row.count("not resolvable") == 3
+    assert "0 %" not in row.replace("FPR 1 %", "")
+
+
+def test_missing_operating_point_and_missing_curves_are_told_in_words():
+    report = sample_report()
+    stage = report["stages"][2]
+    stage["headline"]["metrics"]["tpr_at_fpr"] = []
+    for attack in stage["attacks"]:
+        attack |= {"roc": None, "candidate_risk": None}
+    validate_report(report)
+    text = Parsed(render_html(report, None)).text
+    assert "ROC curve: not measured" in text
+    assert "Risk per candidate: not measured" in text
+
+
+def test_invalid_audit_warns_and_shows_the_failed_control():
+    text = Parsed(SPARSE).text
+    assert "None of the numbers below may be relied on" in text
+    assert "a control failed" in text
+    assert "<details open>" in SPARSE
+    assert "<details open>" not in FULL
+
+
+@pytest.mark.parametrize(
+    ("curated", "phrase"),
+    [
+        (0.95, "better than random picks"),
+        (0.8, "not told apart from random picks"),
+        (0.5, "worse than random picks"),
+    ],
+)
+def test_utility_is_told_plainly(curated, phrase):
+    report = sample_report()
+    report["utility"]["curated"] = curated
+    assert phrase in render_html(report, None)
+
+
+def hostile(value):
+    """Every free word of a report made hostile; numbers and words of the schema are kept."""
+    if isinstance(value, dict):
+        return {key: hostile(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [hostile(item) for item in value]
+    return HOSTILE if isinstance(value, str) and value not in FIXED else value
+
+
+FIXED = {
+    "scores", "selection", "model", "attacked", "not observed", "run", "not applicable",
+    "resolved", "not resolvable", "estimate", "random curation", "permuted inclusion",
+    "blind classifier", "value", "low", "high", "leak found",
+}  # fmt: skip
+
+
+def test_hostile_words_are_escaped():
+    report, run = hostile(sample_report()), hostile(sample_run())
+    validate_report(report)
+    page = render_html(report, run)
+    parsed = Parsed(page)
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert HOSTILE in parsed.text
+    assert "<script" not in page
+
+
+def test_rendering_is_deterministic_and_changes_nothing():
+    report, run = sample_report(), sample_run()
+    assert render_html(report, run) == FULL
+    assert json.dumps(report) == json.dumps(sample_report())
+    assert json.dumps(run) == json.dumps(sample_run())
+
+
+def test_reasons_not_to_run_read_the_same_however_they_are_written():
+    told = "not applicable: needs labels"
+    for reason in ("needs labels", "not applicable: needs labels", None):
+        assert words.needs({"reason": reason, "needs": ["labels"]}) == told
+
+
+def test_doctests_of_words():
+    assert doctest.testmod(words).failed == 0
