@@ -43,20 +43,22 @@ DIAGNOSES: Final = ("diag_1", "diag_2", "diag_3")
 def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
     """Columns ``encounter_id``, ``patient_nbr``, ``stay`` (long or short) and the features.
 
-    A feature is a number, or one level of a category as 0 and 1, called ``column=level``.
+    A feature is a number, scaled by the pool, or one level of a category as 0 and 1, called
+    ``column=level``. To scale the levels too would blow up the rare ones.
 
     Raises:
         InputError: where ``diabetes130.parquet`` is not in ``folder``.
     """
     raw = _read(data_file(folder, "diabetes130.parquet", "surgical_ward"))
-    chosen, pool = _split(raw)[part], _split(raw)["public"]
+    parts = _split(raw)
+    chosen, pool = parts[part], parts["public"]
     columns: dict[str, NDArray[Any]] = {
         "encounter_id": raw["encounter_id"][chosen],
         "patient_nbr": raw["patient_nbr"][chosen],
     }
     for name, values in raw.items():
         if name in NUMBERS:
-            columns[name] = values[chosen]
+            columns[name] = (values[chosen] - values[pool].mean()) / values[pool].std()
         elif name not in HIDDEN:
             columns |= _levels(name, values, pool, chosen)
     long = raw["time_in_hospital"][chosen] >= LONG_STAY_DAYS
