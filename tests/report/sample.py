@@ -24,7 +24,7 @@ from curation_audit.results import (
 
 N_PAIRS, N_CANDIDATES = 64, 200
 TITLES = {
-    "lira_best_row": ("LiRA on the best row", "Curation Leaks"),
+    "lira_best_row": ("LiRA on the best row", "Curation Leaks, arXiv 2603.00811"),
     "trace": ("Trace of the released vector", "this project"),
     "extract": ("Extracted scorer", "this project"),
     "binary_lira": ("Binary LiRA on the picks", "Curation Leaks"),
@@ -95,7 +95,12 @@ def stage_result(stage: Stage) -> StageResult:
     if stage == "scores":
         attacks.append(not_applicable("extract"))
     best = max(shifts, key=lambda name: shifts[name])
-    headline = Headline(best, "AUC", N_PAIRS // 2, metrics(shifts[best], N_PAIRS // 2))
+    headline = Headline(
+        best,
+        "AUC on the first half of the pairs",
+        N_PAIRS // 2,
+        metrics(shifts[best], N_PAIRS // 2),
+    )
     return StageResult(stage, "attacked", headline, tuple(attacks))
 
 
@@ -155,7 +160,10 @@ def sample_report() -> dict[str, Any]:
             "name": "med",
             "seed": 7,
             "design": design(),
-            "threat": {"observes": list(STAGES), "knows": ["pool", "candidates", "labels"]},
+            "threat": {
+                "observes": list(STAGES),
+                "knows": ["algorithm", "candidates", "labels", "pool"],
+            },
             "stages": [stage_result(stage) for stage in STAGES],
             "controls": controls(passed=True),
             "utility": utility(),
@@ -176,6 +184,7 @@ def sample_report() -> dict[str, Any]:
             "configuration": configuration(),
             "limitations": [
                 "Shadows hold half of the candidates: the numbers describe 100 private rows.",
+                "The audit was computed on private data and is not itself differentially private.",
                 "Resistance to these attacks is evidence against these attacks only.",
             ],
         }
@@ -199,7 +208,7 @@ def sparse_report() -> dict[str, Any]:
         "verdict": Verdict("audit invalid", 5, "A control found a leak where there can be none."),
     }
     report = sample_report() | to_plain(changes)
-    report["data"]["test"] = None
+    report["data"]["test"] = report["data"]["private"]["fingerprint"] = None
     return report
 
 
