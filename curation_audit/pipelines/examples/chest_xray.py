@@ -39,6 +39,12 @@ CLASSES: Final = {
 }
 TRAIN, TEST = 0, 2
 
+# What numpy and zipfile raise for broken archives, and KeyError for one without X or y.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
 
 def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
     """Columns ``image_id``, ``embedding`` float32 (rows, 60) and ``label`` of ``part``.
@@ -73,7 +79,7 @@ def _read(name: str, folder: Path | None) -> dict[str, NDArray[Any]]:
             arrays = {key: archive[key] for key in ("X", "y")}
             # A set without an official split is for training as a whole.
             split = archive["split"] if "split" in archive else np.full(len(arrays["y"]), TRAIN)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InputError(path.name, "cannot be read as npz", "fetch it again") from error
     images = arrays["X"].reshape(len(arrays["X"]), -1)
     return {"X": images, "y": arrays["y"], "split": split, "row": np.arange(len(images))}

@@ -46,7 +46,11 @@ def column_from_arrow(column: Any, where: str) -> Column:
         return np.full(len(column), np.nan)
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
-    values: Column = column.to_numpy(zero_copy_only=False)
+    try:
+        values: Column = column.to_numpy(zero_copy_only=False)
+    except (pa.ArrowException, UnicodeError) as error:
+        # Arrow's own text is left out here and elsewhere: it quotes the value.
+        raise InputError(where, "holds text that is not UTF-8", "write it again") from error
     if values.dtype == object and pa.types.is_boolean(kind):
         # Booleans with gaps arrive as objects; as numbers the gaps are NaN like any other.
         return np.array([np.nan if value is None else float(value) for value in values])

@@ -41,62 +41,53 @@ def _read(
     import pyarrow as pa
     from pyarrow import csv
 
-    names: list[str] = []
     try:
         with csv.open_csv(file, parse_options=csv.ParseOptions(delimiter=delimiter)) as head:
             names = head.schema.names
+    except UnicodeError as error:
+        raise InputError(where, "the header is not UTF-8", "save the file as UTF-8") from error
     except (pa.ArrowException, OSError):
-        # The header is read again below, where the fault is told.
-        names = []
+        names = []  # a later line may be at fault; the whole file is read below, and tells it
     unique_names(names, where)
     roles = choose(names, where) if choose and names else None
-    table = _parse(file, where, delimiter, roles)
-    return columns_from_arrow(table, where)
+    return columns_from_arrow(_parse(file, where, delimiter, roles), where)
 
 
 def _parse(file: Path, where: str, delimiter: str, roles: Roles | None) -> Any:
     import pyarrow as pa
     from pyarrow import csv
 
-    broken: list[Any] = []
-
-    def remember(row: Any) -> str:
-        broken.append(row)
-        return "skip"
-
     block = min(max(file.stat().st_size + 1, 1 << 20), _MOST_BYTES)
     try:
-        table = csv.read_csv(
+        return csv.read_csv(
             file,
-            # One thread: only then does Arrow say which row is broken.
+            # One thread: only then does Arrow say which line is broken.
             read_options=csv.ReadOptions(use_threads=False, block_size=block),
-            parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=remember),
+            parse_options=csv.ParseOptions(delimiter=delimiter),
             convert_options=csv.ConvertOptions(
                 strings_can_be_null=True,
                 include_columns=list(roles.names) if roles else None,
                 column_types=dict.fromkeys(roles.text, pa.string()) if roles else None,
             ),
         )
-    except (pa.ArrowException, OSError) as error:
-        raise _told(where, error) from error
-    if broken:
-        row = broken[0]
-        raise InputError(
-            f"{where}, line {row.number}",
-            f"has {row.actual_columns} values, expected {row.expected_columns} as in the header",
-            f"mend the line ({len(broken)} such in all)",
-        )
-    return table
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise _told(where, str(error)) from error
 
 
-def _told(where: str, error: Exception) -> InputError:
-    """Arrow's error without its text, which quotes values."""
-    if "Empty CSV" in str(error):
+def _told(where: str, text: str) -> InputError:
+    """Arrow's error without its own words, which quote values."""
+    if "Empty CSV" in text:
         return InputError(where, "the file is empty", "expected a header line and rows")
-    column = re.search(r"In CSV column #(\d+)", str(error))
-    place = f"{where}, column number {int(column[1]) + 1}" if column else where
+    if broken := re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", text):
+        line, expected, found = broken.groups()
+        return InputError(
+            f"{where}, line {line}" if line else where,
+            f"has {found} values, expected {expected} as in the header",
+            "mend the line",
+        )
+    column = re.search(r"In CSV column #(\d+)", text)
     return InputError(
-        place,
+        f"{where}, column number {int(column[1]) + 1}" if column else where,
         "cannot be read as csv",
         "expected UTF-8 text, a header line, and one type of values per column",
     )

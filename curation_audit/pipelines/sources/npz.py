@@ -12,6 +12,10 @@ from curation_audit.checks import InputError
 from curation_audit.pipelines.sources.base import ChooseColumns, Column, RawTable
 from curation_audit.pipelines.sources.files import read_files
 
+# What numpy and zipfile raise for broken archives; RuntimeError is for encrypted members and
+# for features that zipfile lacks.
+_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpzSource:
@@ -42,7 +46,7 @@ def _read(file: Path, where: str, choose: ChooseColumns | None) -> dict[str, Col
             names = [name for name in archive.files if _has_rows(archive, name)]
             wanted = choose(names, where).names if choose else names
             return {name: _column(_array(archive, name, where)) for name in wanted}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InputError(
             where,
             f"cannot be read as npz ({type(error).__name__})",

@@ -34,7 +34,7 @@ def _read(file: Path, where: str, choose: ChooseColumns | None) -> dict[str, Col
             unique_names(names, where)
             wanted = list(choose(names, where).names) if choose else names
             table = opened.read(columns=wanted).select(wanted)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         # Arrow's own text is left out: it may quote values.
         raise InputError(
             where,
