@@ -146,8 +146,8 @@ def test_parquet_numbers_of_every_kind(
 
 
 def test_csv_types_are_those_of_the_whole_file_and_ids_stay_text(tmp_path: Path) -> None:
-    # More than the block from which Arrow would guess, and no fraction before the last line.
-    lines = ["patient,x", *(f"{i:07d},{i}" for i in range(120_000)), "0000000,0.5"]
+    # More than one block, and no fraction before the last line.
+    lines = ["patient,x", *(f"{i:07d},{i:08d}" for i in range(1_100_000)), "0000000,0.5"]
     (tmp_path / "t.csv").write_text("\n".join(lines))
     table = CsvSource(path="t.csv").read(
         tmp_path, lambda names, where: Columns().roles(names, where, "patient")

@@ -10,8 +10,8 @@ from curation_audit.pipelines.sources.arrow import columns_from_arrow, unique_na
 from curation_audit.pipelines.sources.base import ChooseColumns, Column, RawTable, Roles
 from curation_audit.pipelines.sources.files import read_files
 
-# Arrow guesses a column's type from the first block; up to this size a file is one block.
-_MOST_BYTES = 2**31 - 1
+# A line must fit into a block.
+_BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +57,11 @@ def _parse(file: Path, where: str, delimiter: str, roles: Roles | None) -> Any:
     import pyarrow as pa
     from pyarrow import csv
 
-    block = min(max(file.stat().st_size + 1, 1 << 20), _MOST_BYTES)
     try:
         return csv.read_csv(
             file,
             # One thread: only then does Arrow say which line is broken.
-            read_options=csv.ReadOptions(use_threads=False, block_size=block),
+            read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             parse_options=csv.ParseOptions(delimiter=delimiter),
             convert_options=csv.ConvertOptions(
                 strings_can_be_null=True,
