@@ -1,1 +1,66 @@
-"""TODO"""
+"""Audit data-curation pipelines for privacy.
+
+    from curation_audit import audit, load_pipeline
+    result = audit(load_pipeline("med.yaml"))
+    print(result.verdict.text)
+
+Names are imported when they are first used, so that the command line starts fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from curation_audit.version import __version__
+
+if TYPE_CHECKING:
+    from curation_audit.api import Pipeline, audit, load_pipeline
+    from curation_audit.attacks import ATTACKS
+    from curation_audit.audit.engine import AuditResult
+    from curation_audit.audit.plan import (
+        AttackSettings,
+        AuditPlan,
+        PolicyRule,
+        RunSettings,
+        Threat,
+    )
+    from curation_audit.checks import InputError
+    from curation_audit.results import Estimate, Metrics
+
+_HOMES = {
+    "ATTACKS": "attacks",
+    "AttackSettings": "audit.plan",
+    "AuditPlan": "audit.plan",
+    "AuditResult": "audit.engine",
+    "Estimate": "results",
+    "InputError": "checks",
+    "Metrics": "results",
+    "Pipeline": "api",
+    "PolicyRule": "audit.plan",
+    "RunSettings": "audit.plan",
+    "Threat": "audit.plan",
+    "audit": "api",
+    "load_pipeline": "api",
+}
+
+__all__ = [
+    "ATTACKS",
+    "AttackSettings",
+    "AuditPlan",
+    "AuditResult",
+    "Estimate",
+    "InputError",
+    "Metrics",
+    "Pipeline",
+    "PolicyRule",
+    "RunSettings",
+    "Threat",
+    "__version__",
+    "audit",
+    "load_pipeline",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

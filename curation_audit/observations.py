@@ -94,12 +94,17 @@ class Candidates:
     n_candidates: int
     labels: Labels | None = None
 
+    def __post_init__(self) -> None:
+        """Check that every candidate has a row."""
+        if not np.array_equal(np.unique(self.unit), np.arange(self.n_candidates)):
+            raise ValueError(f"unit must name each of {self.n_candidates} candidates.")
+
     def mean_per_unit(self, values: Floats) -> Floats:
         """Average ``values`` (..., rows) over the rows of every candidate: (..., N)."""
-        sums = np.zeros((*values.shape[:-1], self.n_candidates))
-        np.add.at(sums, (..., self.unit), values)
-        counts: Floats = np.bincount(self.unit, minlength=self.n_candidates).astype(np.float64)
-        return sums / counts
+        order = np.argsort(self.unit, kind="stable")
+        starts = np.searchsorted(self.unit[order], np.arange(self.n_candidates))
+        sums: Floats = np.add.reduceat(values[..., order], starts, axis=-1)
+        return sums / np.bincount(self.unit, minlength=self.n_candidates)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ An unmeasured number is ``None``, never 0.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -115,11 +115,14 @@ class StageResult:
     attacks: tuple[AttackResult, ...]
 
 
+Control: TypeAlias = Literal["random curation", "permuted inclusion", "blind classifier"]
+
+
 @dataclass(frozen=True, slots=True)
 class ControlResult:
     """One attack on data where it must find nothing; ``passed`` at the adjusted level."""
 
-    control: Literal["random curation", "permuted inclusion", "blind classifier"]
+    control: Control
     stage: Stage | None
     attack: str
     auc: Estimate

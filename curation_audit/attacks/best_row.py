@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_audit.game import check_pairs
-from curation_audit.types import Floats, Inclusion, Indices
+from curation_audit.types import Floats, Inclusion, Indices, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +23,24 @@ class BestRows:
     square: Floats
 
 
-def best_rows(observed: Floats, inclusion: Inclusion) -> BestRows:
+def best_rows(observed: Scores, inclusion: Inclusion) -> BestRows:
     """Choose ``argmax_k |mean_in - mean_out|`` over the other pairs, for values (S, m)."""
     check_pairs(inclusion)
     # not centred: sums of picks stay whole numbers, so that ties between rows break alike
     # whatever the coins of the tested pair were
-    observed = np.asarray(observed, dtype=np.float64)
+    values: Floats = np.asarray(observed, dtype=np.float64)
     n_pairs, n_candidates = inclusion.shape[0] // 2, inclusion.shape[1]
     held = inclusion.astype(np.float64)
-    sums = _in_and_out(held, observed)
-    squares = _in_and_out(held, observed**2)
+    sums = _in_and_out(held, values)
+    squares = _in_and_out(held, values**2)
     difference = sums[0] - sums[1]
-    change = observed[0::2] - observed[1::2]
+    change = values[0::2] - values[1::2]
     sign = np.where(inclusion[0::2], 1.0, -1.0)
     column = np.stack(
         [np.abs(difference - sign[j][:, None] * change[j]).argmax(axis=1) for j in range(n_pairs)]
     )
     candidate = np.arange(n_candidates)
-    first, second = (np.take_along_axis(observed[offset::2], column, axis=1) for offset in (0, 1))
+    first, second = (np.take_along_axis(values[offset::2], column, axis=1) for offset in (0, 1))
     own_in = np.where(inclusion[0::2], first, second)
     own_out = np.where(inclusion[0::2], second, first)
     own = np.stack([own_in, own_out], axis=1)
@@ -64,4 +64,5 @@ def variance_of(rows: BestRows, relative_floor: float) -> Floats:
     variance = rows.square - rows.mean**2
     spread = rows.square.mean(axis=1, keepdims=True) - rows.mean.mean(axis=1, keepdims=True) ** 2
     floor = relative_floor * spread.mean(axis=2, keepdims=True) + np.finfo(np.float64).tiny
-    return np.maximum(variance, floor)
+    floored: Floats = np.maximum(variance, floor)
+    return floored

@@ -37,4 +37,5 @@ class BinaryLira:
         picked = rows.tested > 0.5
         rate = (rows.mean * n_others + 0.5) / (n_others + 1)
         log_odds = np.where(picked[:, :, None], np.log(rate)[:, None], np.log1p(-rate)[:, None])
-        return (log_odds[:, :, 0] - log_odds[:, :, 1]).reshape(inclusion.shape)
+        evidence: Evidence = log_odds[:, :, 0] - log_odds[:, :, 1]
+        return evidence.reshape(inclusion.shape)

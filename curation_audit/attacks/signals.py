@@ -18,7 +18,8 @@ def logit_margin(probabilities: Probabilities, labels: Labels) -> Floats:
     others = probabilities.astype(np.float64)
     of_label = others[:, rows, labels]
     others[:, rows, labels] = 0.0
-    return np.log(np.maximum(of_label, TINY)) - np.log(np.maximum(others.sum(axis=2), TINY))
+    margin: Floats = np.log(np.maximum(of_label, TINY))
+    return margin - np.log(np.maximum(others.sum(axis=2), TINY))
 
 
 def log_likelihood(probabilities: Probabilities, labels: Labels) -> Floats:

@@ -1,0 +1,158 @@
+"""The Python interface: the command line's audit, on files or on arrays and data frames."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from curation_audit.audit.chunks import describe
+from curation_audit.audit.engine import AuditResult, run_audit
+from curation_audit.audit.plan import (
+    AttackSettings,
+    AuditPlan,
+    PolicyRule,
+    RunSettings,
+    Threat,
+    UtilityMetric,
+)
+from curation_audit.audit.progress import Progress
+from curation_audit.checks import InputError, did_you_mean
+from curation_audit.config import load_plan
+from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule
+from curation_audit.pipelines.data import data_from_arrays
+from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.rules.top import TopFraction
+from curation_audit.pipelines.scorers import SCORERS
+from curation_audit.pipelines.scorers.callable import CallableScorer, ScoringFunction
+from curation_audit.streams import Streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pipeline:
+    """A curation pipeline on arrays or data frames.
+
+    Args:
+        private: the private rows: array (n, d), or a data frame.
+        public: the pool, likewise.
+        test: labelled rows for the utility, or ``None``.
+        scorer: ``"classifier"``, ``"mean"``, ``"nearest"``, a scorer object, or a function
+            ``(private rows, pool rows) -> scores`` that is called once per shadow.
+        select: a selection rule.
+        train: a downstream model, or ``None`` for a pipeline that ends with the selection.
+        labels, ids: a column name of all data frames, or arrays by set name
+            (``{"private": ..., "public": ..., "test": ...}``).
+        unit: a column name of the private frame, or an array: rows of one unit are in or out
+            together.
+        features: the feature columns of data frames; all others by default.
+        scorer_version: what a function computes; needed where results are stored.
+        seed, standardise, threat, attack, run, policy, metric, name: as in a pipeline file.
+
+    Nothing is checked before ``plan()``, which raises ``InputError``.
+    """
+
+    private: Any
+    public: Any
+    test: Any = None
+    scorer: str | Scorer | ScoringFunction = "classifier"
+    select: SelectionRule = field(default_factory=lambda: TopFraction(fraction=0.1))
+    train: Downstream | None = field(default_factory=Logistic)
+    labels: str | Mapping[Literal["private", "public", "test"], Any] | None = None
+    ids: str | Mapping[Literal["private", "public", "test"], Any] | None = None
+    unit: Any = None
+    features: Sequence[str] | None = None
+    scorer_version: str | None = None
+    name: str = "audit"
+    seed: int = 0
+    standardise: Literal["public", "none"] = "public"
+    metric: UtilityMetric = "accuracy"
+    threat: Threat = field(default_factory=Threat)
+    attack: AttackSettings = field(default_factory=AttackSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    policy: tuple[PolicyRule, ...] = ()
+
+    def plan(self) -> AuditPlan:
+        """Check everything and lay out the audit."""
+        scorer = self._scorer()
+        targets = self.attack.targets
+        data = data_from_arrays(
+            self.private,
+            self.public,
+            self.test,
+            labels=self.labels,
+            ids=self.ids,
+            unit=self.unit,
+            features=self.features,
+            standardise=self.standardise,
+            dtype=np.dtype(self.run.dtype),
+            targets=None if targets == "all" else targets,
+            streams=Streams(self.seed),
+        )
+        train = None if self.train is None else describe(self.train)
+        settings = {
+            "curate": {"scorer": describe(scorer), "select": describe(self.select)},
+            "train": train,
+            "features": {"standardise": self.standardise},
+        }
+        return AuditPlan(
+            name=self.name,
+            seed=self.seed,
+            data=data,
+            scorer=scorer,
+            rule=self.select,
+            downstream=self.train,
+            threat=self.threat,
+            attack=self.attack,
+            run=self.run,
+            policy=self.policy,
+            utility=self.metric,
+            unit=self.unit
+            if isinstance(self.unit, str)
+            else "unit"
+            if self.unit is not None
+            else "row",
+            configuration=settings,
+        )
+
+    def _scorer(self) -> Scorer:
+        if isinstance(self.scorer, str):
+            if self.scorer not in SCORERS:
+                raise InputError(
+                    "scorer", f"found {self.scorer!r}", did_you_mean(self.scorer, SCORERS)
+                )
+            return SCORERS[self.scorer]()
+        if not callable(self.scorer):
+            if hasattr(self.scorer, "fit"):
+                return self.scorer
+            raise InputError(
+                "scorer",
+                f"found {type(self.scorer).__name__}",
+                "expected a name, a scorer object or a function of (private, pool)",
+            )
+        if self.run.out is not None and self.scorer_version is None:
+            raise InputError(
+                "scorer_version",
+                "is missing, but results of your function are to be stored",
+                "name a version, and change it whenever the function changes",
+            )
+        return CallableScorer(function=self.scorer, version=self.scorer_version)
+
+
+def load_pipeline(path: Path | str, *assignments: str) -> AuditPlan:
+    """Read a pipeline file; ``assignments`` override settings, e.g. ``"attack.shadows=64"``.
+
+    Raises:
+        InputError: in one line, with the place in the file where there is one.
+    """
+    return load_plan(path, assignments)
+
+
+def audit(pipeline: Pipeline | AuditPlan, progress: Progress | None = None) -> AuditResult:
+    """Audit a pipeline; the same results as ``curation-audit attack``.
+
+    Raises:
+        InputError: for input that the user can put right.
+    """
+    plan = pipeline.plan() if isinstance(pipeline, Pipeline) else pipeline
+    return run_audit(plan, progress)

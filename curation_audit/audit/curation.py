@@ -1,0 +1,120 @@
+"""S curations at once: scores, selection, downstream model, utility."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from curation_audit.audit.plan import AuditPlan
+from curation_audit.observations import Observation, Selection
+from curation_audit.pipelines.base import ALWAYS_IN
+from curation_audit.streams import ShadowStreams
+from curation_audit.types import Floats, Inclusion, Indices, Labels, Probabilities, Scores
+
+Scope: TypeAlias = Literal["real", "shadow", "null"]
+
+
+@dataclass(frozen=True, slots=True)
+class Curated:
+    """What S curations show, and what their models are worth on the test set.
+
+    ``utility`` float64 (S,) is ``None`` without a labelled test set or a downstream model.
+    """
+
+    observation: Observation
+    utility: Floats | None
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """As named arrays for a chunk."""
+        seen = self.observation
+        arrays = {
+            "scores": seen.scores,
+            "indices": seen.selection.indices,
+            "offsets": seen.selection.offsets,
+            "probabilities": seen.probabilities,
+        }
+        return arrays if self.utility is None else {**arrays, "utility": self.utility}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Curated":
+        """The inverse of ``to_arrays``."""
+        selection = Selection(arrays["indices"], arrays["offsets"], arrays["scores"].shape[1])
+        seen = Observation(arrays["scores"], selection, arrays["probabilities"])
+        return cls(seen, arrays.get("utility"))
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Curated]") -> "Curated":
+        """The curations of several chunks of shadows as one."""
+        seen = [part.observation for part in parts]
+        utility = [part.utility for part in parts if part.utility is not None]
+        return cls(
+            Observation(
+                np.concatenate([one.scores for one in seen]),
+                Selection.concatenate([one.selection for one in seen]),
+                np.concatenate([one.probabilities for one in seen]),
+            ),
+            np.concatenate(utility) if utility else None,
+        )
+
+
+def tie_order(ids: Sequence[str], seed: int) -> Indices:
+    """The rank of every pool row by a keyed hash of its id, int64 (m,).
+
+    Equal scores are ordered by it, so that the picks depend neither on the order of the pool nor
+    on its shards.
+    """
+    key = f"ties {seed}".encode()
+    hashes = [hashlib.blake2b(i.encode(), digest_size=8, key=key).digest() for i in ids]
+    rank = np.empty(len(ids), dtype=np.int64)
+    rank[np.argsort(np.array(hashes, dtype="S8"), kind="stable")] = np.arange(len(ids))
+    return rank
+
+
+def score_shadows(plan: AuditPlan, inclusion: Inclusion, streams: ShadowStreams) -> Scores:
+    """Fit S scorers on what each shadow holds, and score the pool: (S, m)."""
+    fitted = plan.scorer.fit(plan.data.private, inclusion, plan.data.pool, streams=streams)
+    return fitted.score(plan.data.pool.features)
+
+
+def shuffled_scores(real: Scores, streams: ShadowStreams) -> Scores:
+    """Scores that ignore who is in: the real ones (1, m), shuffled over the pool per shadow.
+
+    With any selection rule they pick as many rows as the real curation, at random.
+    """
+    return np.stack([rng.permutation(real[0]) for rng in streams.generators("null scores")])
+
+
+def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) -> Curated:
+    """From scores (S, m) to picked rows, models and their utility."""
+    pool, private, test = plan.data.pool, plan.data.private, plan.data.test
+    selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed))
+    if plan.downstream is None:
+        nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
+        return Curated(Observation(scores, selection, nothing), None)
+    models = plan.downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
+    probabilities = models.predict_proba(private.features[private.unit != ALWAYS_IN])
+    utility = None
+    if test is not None and test.labels is not None:
+        utility = measure_utility(models.predict_proba(test.features), test.labels, plan.utility)
+    return Curated(Observation(scores, selection, probabilities), utility)
+
+
+def measure_utility(
+    probabilities: Probabilities, labels: Labels, metric: Literal["accuracy", "auc"]
+) -> Floats:
+    """Utility of S models on a test set, (S,): probabilities (S, rows, C), labels (rows,).
+
+    Only the classes that the test set holds compete. ``auc`` is for two of them: the ROC AUC of
+    the second one's share.
+    """
+    classes = np.unique(labels)
+    competing = probabilities[:, :, classes].astype(np.float64)
+    truth = np.searchsorted(classes, labels)
+    if metric == "accuracy":
+        hits: Floats = (competing.argmax(axis=2) == truth).mean(axis=1)
+        return hits
+    share = competing[:, :, 1] / np.maximum(competing.sum(axis=2), np.finfo(np.float64).tiny)
+    return np.array([roc_auc_score(truth, one) for one in share])

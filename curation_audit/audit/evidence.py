@@ -1,0 +1,176 @@
+"""From curations to evidence: what the adversary knows, the attacks, and the blind one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation_audit.attacks import ATTACKS
+from curation_audit.attacks.base import Attack
+from curation_audit.audit.chunks import Curations, describe, one_thread
+from curation_audit.audit.plan import AuditPlan
+from curation_audit.audit.progress import Progress
+from curation_audit.game import paired_inclusion, permute_pairs
+from curation_audit.observations import Candidates, Knowledge, Observation, Stage
+from curation_audit.pipelines.base import ALWAYS_IN, PrivateRows
+from curation_audit.storage import ChunkStore, content_key
+from curation_audit.streams import Streams
+from curation_audit.types import Evidence, Floats, Inclusion
+
+N_FOLDS = 5
+BLIND_RIDGE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttackEvidence:
+    """One attack's evidence: on the shadows, on null curations, and on permuted inclusion.
+
+    ``missing`` names what the attack needs and the adversary has not; then nothing was run.
+    """
+
+    name: str
+    stage: Stage
+    attack: Attack
+    missing: tuple[str, ...]
+    evidence: Evidence | None = None
+    null: Evidence | None = None
+    permuted: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """The coins of an audit, the same coins handed to other pairs, and the blind evidence."""
+
+    inclusion: Inclusion
+    permuted: Inclusion
+    blind: Evidence
+
+
+def draw_game(plan: AuditPlan) -> Game:
+    """Draw the coins and ask the blind classifier."""
+    streams = Streams(plan.seed)
+    inclusion = paired_inclusion(plan.attack.shadows, plan.data.private.n_candidates, streams)
+    return Game(
+        inclusion=inclusion,
+        permuted=permute_pairs(inclusion, streams),
+        blind=blind_evidence(
+            blind_features(plan.data.private), inclusion, streams.generator("blind folds")
+        ),
+    )
+
+
+def knowledge_of(plan: AuditPlan) -> Knowledge:
+    """What the threat model grants, in the scorer's embedding."""
+    knows, data = plan.threat.knows, plan.data
+    knows_both = "pool" in knows and "candidates" in knows and "algorithm" in knows
+    candidates = None
+    if "candidates" in knows:
+        at_stake = data.private.unit != ALWAYS_IN
+        labels = data.private.labels if "labels" in knows else None
+        candidates = Candidates(
+            features=plan.scorer.embed(data.private.features[at_stake]),
+            unit=data.private.unit[at_stake],
+            n_candidates=data.private.n_candidates,
+            labels=None if labels is None else labels[at_stake],
+        )
+    return Knowledge(
+        pool=plan.scorer.embed(data.pool.features) if "pool" in knows else None,
+        candidates=candidates,
+        linearisation=plan.scorer.linearise(data.private, data.pool) if knows_both else None,
+        algorithm="algorithm" in knows,
+    )
+
+
+def collect_evidence(
+    plan: AuditPlan, curations: Curations, game: Game, store: ChunkStore, progress: Progress
+) -> tuple[AttackEvidence, ...]:
+    """Run every attack on the shadows and on both controls; from the store where it was done."""
+    attacks = [
+        (stage, name, ATTACKS[name]()) for stage in plan.stages for name in plan.methods(stage)
+    ]
+    found = []
+    with one_thread(), progress.phase("attacks", len(attacks)) as advance:
+        knowledge = knowledge_of(plan)
+        for stage, name, attack in attacks:
+            missing = tuple(sorted(attack.needs - knowledge.granted()))
+            if missing:
+                found.append(AttackEvidence(name, stage, attack, missing))
+            else:
+                key = content_key(
+                    {
+                        "chunks": list(curations.keys),
+                        "attack": describe(attack),
+                        "knows": sorted(plan.threat.knows),
+                    }
+                )
+                found.append(_evidence(plan, attack, curations, game, knowledge, store, key))
+            advance(1)
+    return tuple(found)
+
+
+def _evidence(
+    plan: AuditPlan,
+    attack: Attack,
+    curations: Curations,
+    game: Game,
+    knowledge: Knowledge,
+    store: ChunkStore,
+    key: str,
+) -> AttackEvidence:
+    stored = store.load(key)
+    if stored is None:
+        runs: dict[str, tuple[Observation, Inclusion]] = {
+            "evidence": (curations.shadows.observation, game.inclusion),
+            "null": (curations.null.observation, game.inclusion),
+            "permuted": (curations.shadows.observation, game.permuted),
+        }
+        shadows = range(plan.attack.shadows)
+        stored = {
+            name: attack.evidence(
+                observation,
+                inclusion,
+                knowledge,
+                streams=Streams(plan.seed).for_shadows(f"attack {attack.name}", shadows),
+            )
+            for name, (observation, inclusion) in runs.items()
+        }
+        store.save(key, stored)
+    return AttackEvidence(attack.name, attack.stage, attack, (), **stored)
+
+
+def blind_features(private: PrivateRows) -> Floats:
+    """What is known of every candidate without any output, standardised, (N, d + 3).
+
+    The mean of its rows, how many rows it has, and its place in the file: a set that was sorted
+    by membership gives itself away.
+    """
+    at_stake = private.unit != ALWAYS_IN
+    unit = private.unit[at_stake]
+    counts = np.bincount(unit, minlength=private.n_candidates).astype(np.float64)
+    sums = np.zeros((private.n_candidates, private.features.shape[1]))
+    np.add.at(sums, unit, private.features[at_stake].astype(np.float64))
+    place = np.arange(private.n_candidates, dtype=np.float64)
+    columns = np.column_stack([sums / counts[:, None], counts, place, place % 2])
+    spread = columns.std(axis=0)
+    standardised: Floats = (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return standardised
+
+
+def blind_evidence(features: Floats, inclusion: Inclusion, rng: np.random.Generator) -> Evidence:
+    """A classifier that tells in from out by the candidates alone, (S, N).
+
+    For every shadow a ridge regression of its coins on the candidates' features, fitted on four
+    fifths of the candidates and asked about the rest. With independent coins it is at chance
+    whatever the features are.
+    """
+    n_candidates = features.shape[0]
+    fold = rng.permutation(np.arange(n_candidates) % N_FOLDS)
+    coins = inclusion.astype(np.float64)
+    evidence = np.zeros(inclusion.shape)
+    for k in range(min(N_FOLDS, n_candidates)):
+        rest, asked = fold != k, fold == k
+        known = features[rest]
+        mean = coins[:, rest].mean(axis=1, keepdims=True)
+        gram = known.T @ known + BLIND_RIDGE * len(known) / 10 * np.eye(known.shape[1])
+        weights = np.linalg.solve(gram, known.T @ (coins[:, rest] - mean).T)
+        evidence[:, asked] = (features[asked] @ weights).T
+    return evidence

@@ -1,0 +1,180 @@
+"""Everything that one audit needs to know, checked; frozen values without behaviour."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from curation_audit.attacks import ATTACKS
+from curation_audit.checks import InputError, did_you_mean
+from curation_audit.observations import STAGES, Stage
+from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
+
+Knows: TypeAlias = Literal["algorithm", "candidates", "labels", "pool"]
+UtilityMetric: TypeAlias = Literal["accuracy", "auc"]
+MIN_SHADOWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threat:
+    """What the adversary sees, and what is granted beside it.
+
+    ``knows``: ``algorithm`` (can run the curation, so shadows are possible), ``pool`` (the public
+    rows' features), ``candidates`` (the features of the records asked about) and ``labels``
+    (theirs).
+    """
+
+    observes: tuple[Stage, ...] = STAGES
+    knows: tuple[Knows, ...] = ("algorithm", "candidates", "labels", "pool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackSettings:
+    """How hard to attack.
+
+    ``methods`` names attacks by stage; stages that it leaves out get all there are.
+    ``targets``: how many candidates are at stake; the other private rows are in every shadow.
+    """
+
+    shadows: int = 128
+    methods: Mapping[Stage, tuple[str, ...]] = field(default_factory=dict)
+    fpr: tuple[float, ...] = (0.001, 0.01, 0.1)
+    confidence: float = 0.95
+    targets: Literal["all"] | int = "all"
+
+    def __post_init__(self) -> None:
+        """Check the numbers and the names."""
+        if self.shadows % 2 or self.shadows < MIN_SHADOWS:
+            raise InputError(
+                "attack.shadows",
+                f"found {self.shadows}",
+                f"expected an even number of at least {MIN_SHADOWS}: shadows come in pairs",
+            )
+        for fpr in self.fpr:
+            if not 0 < fpr < 1:
+                raise InputError("attack.fpr", f"found {fpr}", "expected rates between 0 and 1")
+        if not 0.5 <= self.confidence < 1:
+            raise InputError(
+                "attack.confidence", f"found {self.confidence}", "expected 0.5 or more, below 1"
+            )
+        for stage, names in self.methods.items():
+            known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
+            for name in names:
+                if name not in known:
+                    raise InputError(
+                        f"attack.methods.{stage}",
+                        f"found {name!r}, which is no attack on {stage}",
+                        did_you_mean(name, known),
+                    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """Where and how to run; nothing here changes a number but ``dtype`` and ``device``.
+
+    ``out`` ``None`` keeps everything in memory. ``id_key`` is where the key that hides candidate
+    ids lies; by default one per private set in the user's data folder.
+    """
+
+    out: Path | None = None
+    device: str = "auto"
+    workers: int = 1
+    dtype: Literal["float32", "float64"] = "float32"
+    id_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the number of workers."""
+        if self.workers < 1:
+            raise InputError("run.workers", f"found {self.workers}", "expected 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRule:
+    """Trip the gate where ``bound`` of ``metric`` at ``stage`` lies above ``above``.
+
+    ``metric``: ``auc``, ``advantage``, ``balanced_accuracy`` or ``tpr@RATE`` with a rate of
+    ``attack.fpr``. ``low`` asks "does it surely leak more?", ``high`` "may it leak more?".
+    """
+
+    stage: Stage
+    metric: str
+    above: float
+    bound: Literal["value", "low", "high"] = "low"
+
+    def __post_init__(self) -> None:
+        """Check the metric's name."""
+        if self.metric in ("auc", "advantage", "balanced_accuracy"):
+            return
+        if self.rate is None:
+            raise InputError(
+                "report.policy",
+                f"found metric {self.metric!r}",
+                "expected auc, advantage, balanced_accuracy or tpr@RATE, e.g. tpr@0.01",
+            )
+
+    @property
+    def rate(self) -> float | None:
+        """The false-positive rate of a ``tpr@RATE`` metric."""
+        head, _, rate = self.metric.partition("@")
+        try:
+            return float(rate) if head == "tpr" else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPlan:
+    """One audit: the pipeline, who attacks it, how hard, and where the results go.
+
+    ``configuration`` is the tree that the report prints; it never holds data.
+    """
+
+    name: str
+    seed: int
+    data: CurationData
+    scorer: Scorer
+    rule: SelectionRule
+    downstream: Downstream | None
+    threat: Threat = field(default_factory=Threat)
+    attack: AttackSettings = field(default_factory=AttackSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    policy: tuple[PolicyRule, ...] = ()
+    utility: UtilityMetric = "accuracy"
+    unit: str = "row"
+    formats: tuple[Literal["html", "json"], ...] = ("html", "json")
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what the parts need of each other."""
+        if self.downstream is not None and self.data.pool.labels is None:
+            raise InputError(
+                "train",
+                "a model is to be trained, but public.columns names no label",
+                "name the label column, or leave out train",
+            )
+        for rule in self.policy:
+            if rule.rate is not None and not any(np.isclose(rule.rate, self.attack.fpr)):
+                raise InputError(
+                    "report.policy",
+                    f"found {rule.metric!r}, but attack.fpr is {list(self.attack.fpr)}",
+                    "add the rate to attack.fpr",
+                )
+            if rule.stage not in self.stages:
+                raise InputError(
+                    "report.policy",
+                    f"found stage {rule.stage!r}, which this audit does not attack",
+                    f"expected one of {', '.join(self.stages)}",
+                )
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that the adversary observes and the pipeline has, in order."""
+        there = STAGES if self.downstream is not None else STAGES[:2]
+        return tuple(stage for stage in there if stage in self.threat.observes)
+
+    def methods(self, stage: Stage) -> tuple[str, ...]:
+        """The names of the attacks to run at a stage."""
+        everything = tuple(name for name, attack in ATTACKS.items() if attack.stage == stage)
+        return tuple(self.attack.methods.get(stage, everything))

@@ -1,0 +1,281 @@
+"""What leaves an audit: report.json, its rendering, the evidence by keyed id, and run.json."""
+
+import hashlib
+import hmac
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curation_audit.audit.chunks import Curations
+from curation_audit.audit.evidence import AttackEvidence, Game
+from curation_audit.audit.judge import CONTROLS_LEVEL
+from curation_audit.audit.plan import AuditPlan
+from curation_audit.checks import InputError, did_you_mean
+from curation_audit.pipelines.base import ALWAYS_IN
+from curation_audit.report import SCHEMA_VERSION, render_html, validate_report
+from curation_audit.results import (
+    ControlResult,
+    PolicyResult,
+    StageResult,
+    Utility,
+    Verdict,
+    to_plain,
+)
+from curation_audit.storage import (
+    code_digest,
+    pack_arrays,
+    read_or_make_key,
+    write_atomically,
+)
+from curation_audit.training.device import resolve_device
+from curation_audit.version import __version__
+
+FORMATS = ("html", "json")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow", "matplotlib")
+
+BLIND_NOTE = (
+    "The coins that decide who is in are drawn independently of the candidates, so the blind "
+    "classifier is at chance by design here; it guards against a fault of the tool itself."
+)
+
+LIMITATIONS = (
+    "Shadows hold about half of the candidates, so the numbers describe a private set of half "
+    "the size; a larger set usually leaks less per record.",
+    "All numbers are estimates for these candidates and new shadows. None of them bounds what a "
+    "stronger attack could find, and none is a differential privacy parameter.",
+    "Only the attacks listed were run, with the knowledge listed. An attack that is not "
+    "applicable here may apply to an adversary who knows more.",
+    "The audit was computed on private data and is not itself differentially private. Pass on "
+    "the release folder only; the cache is as sensitive as the private set.",
+)
+
+
+def build_report(
+    plan: AuditPlan,
+    *,
+    stages: Sequence[StageResult],
+    controls: Sequence[ControlResult],
+    policy: Sequence[PolicyResult],
+    utility: Utility | None,
+    verdict: Verdict,
+    curations: Curations,
+    game: Game,
+    private_fingerprint: str | None,
+) -> dict[str, Any]:
+    """The tree of report.json; it holds nothing that differs between runs of one audit."""
+    tool = {"name": "curation-audit", "version": __version__, "code_digest": code_digest()}
+    report: dict[str, Any] = to_plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "tool": tool,
+            "name": plan.name,
+            "seed": plan.seed,
+            "design": _design(plan, curations, game),
+            "threat": {"observes": plan.threat.observes, "knows": plan.threat.knows},
+            "stages": stages,
+            "controls": {
+                "family_wise_level": CONTROLS_LEVEL,
+                "n_tests": len(controls),
+                "passed": all(control.passed for control in controls),
+                "note": BLIND_NOTE,
+                "results": controls,
+            },
+            "utility": utility,
+            "policy": policy,
+            "verdict": verdict,
+            "warnings": [*plan.data.warnings, *_design_warnings(plan, curations)],
+            "data": _data(plan, private_fingerprint),
+            "configuration": plan.configuration,
+            "limitations": LIMITATIONS,
+        }
+    )
+    validate_report(report)
+    return report
+
+
+def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]:
+    data = plan.data
+    sizes = curations.shadows.observation.selection.sizes
+    rows_held = data.private.row_inclusion(game.inclusion).sum(axis=1)
+    return {
+        "n_shadows": plan.attack.shadows,
+        "n_pairs": plan.attack.shadows // 2,
+        "n_candidates": data.private.n_candidates,
+        "unit": plan.unit,
+        "n_private_rows": len(data.private),
+        "n_always_in_rows": int((data.private.unit == ALWAYS_IN).sum()),
+        "n_pool": len(data.pool),
+        "n_test": 0 if data.test is None else len(data.test),
+        "n_features": int(data.pool.features.shape[1]),
+        "classes": list(data.classes),
+        "scorer": plan.scorer.name,
+        "rule": plan.rule.name,
+        "downstream": None if plan.downstream is None else plan.downstream.name,
+        "picked": {
+            "real": int(curations.real.observation.selection.sizes[0]),
+            "shadows_min": int(sizes.min()),
+            "shadows_max": int(sizes.max()),
+        },
+        "mean_rows_per_shadow": float(rows_held.mean()),
+        "production_rows": len(data.private),
+    }
+
+
+def _design_warnings(plan: AuditPlan, curations: Curations) -> list[str]:
+    """What a reader should know about how this audit was laid out."""
+    warnings = []
+    if not curations.shadows.observation.selection.sizes.all():
+        warnings.append("Some shadows picked no row at all; their models learned nothing.")
+    n_cells = plan.attack.shadows // 2 * plan.data.private.n_candidates
+    hidden = [f"{fpr:g}" for fpr in plan.attack.fpr if fpr * n_cells < 10]
+    if hidden:
+        warnings.append(
+            f"False-positive rates of {', '.join(hidden)} are not resolvable with "
+            f"{plan.attack.shadows} shadows of {plan.data.private.n_candidates} candidates."
+        )
+    return warnings
+
+
+def _data(plan: AuditPlan, private_fingerprint: str | None) -> dict[str, Any]:
+    data = plan.data
+    test = None
+    if data.test is not None:
+        test = {"n_rows": len(data.test), "fingerprint": data.fingerprints["test"]}
+    return {
+        "private": {"n_rows": len(data.private), "fingerprint": private_fingerprint},
+        "pool": {"n_rows": len(data.pool), "fingerprint": data.fingerprints["public"]},
+        "test": test,
+        "n_private_rows_in_pool": data.n_private_rows_in_pool,
+    }
+
+
+def build_run_record(
+    plan: AuditPlan, started: float, phases: list[dict[str, Any]], out: Path | None
+) -> dict[str, Any]:
+    """The tree of run.json: what differs between runs of one audit."""
+    seconds = time.time() - started
+    entry = {
+        "started": _iso(started),
+        "seconds": seconds,
+        "n_chunks": phases[0]["n_chunks"],
+        "n_reused": phases[0]["n_reused"],
+    }
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
+    return {
+        "started": _iso(started),
+        "finished": _iso(time.time()),
+        "seconds": seconds,
+        "phases": phases,
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpu_count": os.cpu_count(),
+            "device": resolve_device(plan.run.device).type,
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "peak_memory_mb": peak,
+        "workers": plan.run.workers,
+        "history": [*_history(out), entry],
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _history(out: Path | None) -> list[dict[str, Any]]:
+    """Earlier runs in this folder; a run.json that cannot be read starts afresh."""
+    try:
+        history = json.loads((out / "run.json").read_text())["history"] if out else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return history if isinstance(history, list) else []
+
+
+def default_id_key(private_digest: str) -> Path:
+    """Where the key of a private set lies when ``run.id_key`` names no other place."""
+    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data_home) / "curation-audit" / "id-keys" / f"{private_digest[:16]}.key"
+
+
+def keyed_ids(plan: AuditPlan) -> list[str]:
+    """The candidates' ids as keyed hashes, 16 hex digits each."""
+    path = plan.run.id_key or default_id_key(plan.data.fingerprints["private"])
+    key = read_or_make_key(path)
+    return [
+        hmac.new(key, unit.encode(), hashlib.sha256).hexdigest()[:16]
+        for unit in plan.data.private.unit_ids
+    ]
+
+
+def write_release(
+    plan: AuditPlan,
+    report: Mapping[str, Any],
+    run: Mapping[str, Any],
+    found: Sequence[AttackEvidence],
+    game: Game,
+) -> Path | None:
+    """Write run.json and the release folder; the path of the HTML report if one was asked for."""
+    if plan.run.out is None:
+        raise ValueError("this plan has no run folder.")
+    release = plan.run.out / "release"
+    release.mkdir(parents=True, exist_ok=True)
+    evidence = {one.name: one.evidence for one in found if one.evidence is not None}
+    arrays = {
+        "inclusion": game.inclusion,
+        "candidate": np.array(keyed_ids(plan)),
+        **{f"evidence_{name}": values for name, values in evidence.items()},
+    }
+    write_atomically(plan.run.out / "run.json", json_bytes(run))
+    write_atomically(release / "evidence.npz", pack_arrays(arrays))
+    write_atomically(release / "report.json", json_bytes(report))
+    return write_rendering(plan.run.out) if "html" in plan.formats else None
+
+
+def json_bytes(tree: Mapping[str, Any]) -> bytes:
+    """Readable JSON in a fixed order."""
+    return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_rendering(run_folder: Path) -> Path:
+    """Render release/report.json (and run.json where it is) to release/report.html."""
+    report = json.loads((run_folder / "release" / "report.json").read_text())
+    run_path = run_folder / "run.json"
+    run = json.loads(run_path.read_text()) if run_path.exists() else None
+    path = run_folder / "release" / "report.html"
+    write_atomically(path, render_html(report, run).encode())
+    return path
+
+
+def render_again(run_folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write renderings of a finished run again; their paths.
+
+    Raises:
+        InputError: for an unknown format, a folder without a report, or a report that is not one.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError("--format", f"found {name!r}", did_you_mean(name, FORMATS))
+    path = run_folder / "release" / "report.json"
+    if not path.exists():
+        raise InputError(
+            str(run_folder), "found no release/report.json", "run 'curation-audit attack' first"
+        )
+    try:
+        report = json.loads(path.read_bytes())
+        validate_report(report)
+    except ValueError as error:
+        raise InputError(str(path), f"is no report of this version: {error}") from None
+    return [write_rendering(run_folder) if name == "html" else path for name in formats]

@@ -1,0 +1,214 @@
+"""The command line: parse, call, print. Heavy imports happen inside commands."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curation_audit.checks import InputError
+from curation_audit.version import __version__
+
+if TYPE_CHECKING:
+    from curation_audit.audit.plan import AuditPlan
+
+PASS, GATE_TRIPPED, BAD_INPUT, UNFINISHED, INTERNAL, INVALID = range(6)
+EXAMPLES = ("med", "digits")
+
+pipeline_option = click.option(
+    "--pipeline",
+    "pipeline",
+    required=True,
+    metavar="FILE",
+    help="The pipeline's YAML file; 'curation-audit init' writes one.",
+)
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting, e.g. --set attack.shadows=64. May be repeated.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="curation-audit", message="%(prog)s %(version)s")
+def cli() -> None:
+    r"""Audit a data-curation pipeline for privacy.
+
+    A scorer trained on private records picks rows of a public pool, and a model is trained on
+    the picked rows. This tool measures what the scores, the picks and the model say about who
+    was in the private set.
+
+    \b
+    Start with:
+      curation-audit init med.yaml --example med
+      curation-audit attack --pipeline med.yaml
+
+    Exit codes: 0 pass, 1 release policy exceeded, 2 bad input, 3 unfinished (run again to
+    continue), 4 internal error, 5 audit invalid (a control failed).
+    """
+
+
+@cli.command()
+@click.argument("file", default="pipeline.yaml", type=click.Path(dir_okay=False))
+@click.option(
+    "--example",
+    type=click.Choice(EXAMPLES),
+    help="Copy a complete example that runs as it is, instead of the starter.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+def init(file: str, example: str | None, force: bool) -> None:
+    """Write a commented pipeline file to start from."""
+    path = Path(file)
+    if path.exists() and not force:
+        raise InputError(str(path), "is already there", "name another file, or use --force")
+    package = Path(__file__).parent / "pipelines"
+    template = package / (f"{example}.yaml" if example else "starter.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(template.read_text())
+    click.echo(f"wrote {path}")
+    step = "attack" if example else "validate"
+    click.echo(f"next: curation-audit {step} --pipeline {path}")
+
+
+@cli.command()
+@pipeline_option
+@set_option
+def validate(pipeline: str, assignments: tuple[str, ...]) -> None:
+    """Check a pipeline and its data, and print what an audit of it would do."""
+    from curation_audit.audit.forecast import forecast
+    from curation_audit.config import load_plan
+    from curation_audit.console import show_forecast
+
+    show_forecast(forecast(load_plan(pipeline, assignments)))
+
+
+@cli.command()
+@pipeline_option
+@set_option
+@click.option("--seed", type=click.IntRange(min=0), help="Override the seed.")
+@click.option("--workers", type=click.IntRange(min=1), help="Override run.workers: processes.")
+@click.option("--out", metavar="FOLDER", help="Override run.out: where the run folder goes.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
+@click.option("--quiet", is_flag=True, help="No progress; the closing table only.")
+@click.option("--json-logs", is_flag=True, help="Progress as JSON lines on standard error.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+def attack(
+    pipeline: str,
+    assignments: tuple[str, ...],
+    seed: int | None,
+    workers: int | None,
+    out: str | None,
+    dry_run: bool,
+    quiet: bool,
+    json_logs: bool,
+    as_json: bool,
+) -> int:
+    """Audit a pipeline: run shadow curations, attack every stage, write a report.
+
+    A run that was stopped continues where it was when the same command is given again.
+    """
+    from curation_audit.config import load_plan
+
+    named = {"seed": seed, "run.workers": workers, "run.out": out}
+    options = tuple(
+        f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None
+    )
+    plan = load_plan(pipeline, (*assignments, *options))
+    if dry_run:
+        from curation_audit.audit.forecast import forecast
+        from curation_audit.console import show_forecast
+
+        show_forecast(forecast(plan))
+        return PASS
+    return _attack(plan, quiet=quiet, json_logs=json_logs, as_json=as_json)
+
+
+def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -> int:
+    from curation_audit.audit.engine import run_audit
+    from curation_audit.console import choose_progress, show_result, summary
+
+    progress = choose_progress(quiet=quiet or as_json, json_logs=json_logs)
+    result = run_audit(plan, progress)
+    if as_json:
+        click.echo(json.dumps(summary(result), indent=1))
+    else:
+        show_result(result)
+    return result.verdict.exit_code
+
+
+@cli.command()
+@click.argument("run_folder", type=click.Path(file_okay=False))
+@click.option(
+    "--format", "formats", default="html", show_default=True, help="Comma-separated: html, json."
+)
+def report(run_folder: str, formats: str) -> None:
+    """Write the report of a finished run again, from its report.json."""
+    from curation_audit.audit.release import render_again
+
+    for path in render_again(Path(run_folder), formats.split(",")):
+        click.echo(str(path))
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of pipeline files, for editors."""
+    from curation_audit.config import pipeline_schema
+
+    click.echo(json.dumps(pipeline_schema(), indent=1))
+
+
+def main() -> None:
+    """Run the command line; every way out has its exit code and at most one line of complaint."""
+    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+
+
+def _guarded(run: Callable[[], Any]) -> int:
+    try:
+        code = run()
+    except InputError as error:
+        return _complain(str(error), BAD_INPUT)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return _complain(error.format_message(), BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("stopped; give the same command again to continue", UNFINISHED)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        problem = f"cannot write or read{place}: {error.strerror or type(error).__name__}"
+        return _complain(f"{problem}; what was finished is kept, run again to continue", UNFINISHED)
+    except MemoryError:
+        return _complain("out of memory; what was finished is kept", UNFINISHED)
+    except Exception as error:
+        return _internal(error)
+    return code if isinstance(code, int) else PASS
+
+
+def _internal(error: Exception) -> int:
+    """An internal error without its text, which may quote private values."""
+    if type(error).__name__ == "BrokenProcessPool":
+        return _complain(
+            "a worker process died (out of memory?); what was finished is kept, "
+            "run again with fewer workers",
+            UNFINISHED,
+        )
+    if os.environ.get("CURATION_AUDIT_DEBUG"):
+        traceback.print_exc()
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    return _complain(
+        f"internal error: {type(error).__name__} at {place}; what was finished is kept. "
+        "Set CURATION_AUDIT_DEBUG=1 for the traceback (it may show private values)",
+        INTERNAL,
+    )
+
+
+def _complain(line: str, code: int) -> int:
+    click.echo(f"error: {' '.join(line.split())}", err=True)
+    return code

@@ -1,0 +1,164 @@
+"""Load a pipeline file: parse, override, build, read the data, check."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from curation_audit.audit.plan import AuditPlan, RunSettings
+from curation_audit.checks import InputError, did_you_mean
+from curation_audit.config.sections import (
+    PipelineSection,
+    Problem,
+    SetSection,
+    build_attack,
+    build_downstream,
+    build_policy,
+    build_rule,
+    build_scorer,
+    build_source,
+    build_threat,
+    problem_of,
+)
+from curation_audit.config.tree import ConfigTree, override, read_tree
+from curation_audit.pipelines.data import load_data
+from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
+from curation_audit.streams import Streams
+from curation_audit.training.device import resolve_device
+
+T = TypeVar("T")
+
+
+def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
+    """Read a pipeline file and its data.
+
+    Args:
+        path: the YAML file; input paths in it are relative to its folder.
+        assignments: overrides like ``attack.shadows=64``.
+
+    Raises:
+        InputError: in one line, with the place in the file where there is one.
+    """
+    file = Path(path)
+    tree = override(read_tree(file), assignments)
+    try:
+        section = _validated(tree)
+        return _plan(tree, section, file.resolve().parent)
+    except Problem as problem:
+        raise InputError(tree.where(problem.path), problem.problem, problem.hint) from None
+    except InputError as error:
+        path_in_file = tuple(error.where.split(" ")[0].split("."))
+        if path_in_file[0] in PipelineSection.model_fields:
+            raise InputError(tree.where(path_in_file), error.problem, error.hint) from error
+        raise
+
+
+def _validated(tree: ConfigTree) -> PipelineSection:
+    try:
+        return PipelineSection.model_validate(tree.root)
+    except ValidationError as error:
+        problem = problem_of(error)
+        if problem.problem.startswith("unknown setting"):
+            problem.hint = did_you_mean(str(problem.path[-1]), _keys_at(problem.path[:-1]))
+        raise problem from None
+
+
+def _keys_at(path: tuple[str | int, ...]) -> list[str]:
+    """The keys that the model has at a path."""
+    model: Any = PipelineSection
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(o for o in options if hasattr(o, "model_fields"))
+    return list(model.model_fields)
+
+
+def _built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -> T:
+    """Build one section; what goes wrong is told with the path from the top of the file."""
+    try:
+        return make(*arguments)
+    except Problem as problem:
+        raise Problem((*at, *problem.path), problem.problem, problem.hint) from None
+
+
+def _plan(tree: ConfigTree, section: PipelineSection, base: Path) -> AuditPlan:
+    attack = _built(("attack",), build_attack, section.attack)
+    threat = _built(("threat",), build_threat, section.threat)
+    run = _run_settings(section, base)
+    resolve_device(run.device)
+    scorer = _built(("curate", "scorer"), build_scorer, section.curate.scorer, run.device)
+    rule = _built(("curate", "select"), build_rule, section.curate.select)
+    downstream = None
+    if section.train is not None:
+        downstream = _built(("train",), build_downstream, section.train, run.device)
+    policy = tuple(
+        _built(("report", "policy", i), build_policy, line)
+        for i, line in enumerate(section.report.policy)
+    )
+    private = _set_spec("private", section.private)
+    data = load_data(
+        PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
+        _set_spec("public", section.public),
+        None if section.test is None else _set_spec("test", section.test),
+        base=base,
+        standardise=section.features.standardise,
+        dtype=np.dtype(run.dtype),
+        targets=None if attack.targets == "all" else attack.targets,
+        streams=Streams(section.seed),
+    )
+    return AuditPlan(
+        name=section.name,
+        seed=section.seed,
+        data=data,
+        scorer=scorer,
+        rule=rule,
+        downstream=downstream,
+        threat=threat,
+        attack=attack,
+        run=run,
+        policy=policy,
+        utility="accuracy" if section.test is None else section.test.metric,
+        unit=section.private.unit or "row",
+        formats=tuple(section.report.formats),
+        configuration=_printable(tree.root),
+    )
+
+
+def _set_spec(name: str, section: SetSection) -> SetSpec:
+    source = _built((name, "source"), build_source, section.source)
+    columns = section.columns
+    features = None if columns.features is None else tuple(columns.features)
+    return SetSpec(
+        source=source,
+        columns=Columns(
+            id=columns.id, features=features, embedding=columns.embedding, label=columns.label
+        ),
+    )
+
+
+def _run_settings(section: PipelineSection, base: Path) -> RunSettings:
+    run = section.run
+    return RunSettings(
+        out=Path(run.out) if run.out else Path("runs") / _folder_name(section.name),
+        device=run.device,
+        workers=run.workers,
+        dtype=run.dtype,
+        id_key=None if run.id_key is None else base / run.id_key,
+    )
+
+
+def _folder_name(name: str) -> str:
+    """The pipeline's name with everything but letters, digits, dot, dash, underscore as a dash."""
+    cleaned = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".")
+    return cleaned or "audit"
+
+
+def _printable(root: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree as JSON values; YAML dates become text. Where results go is no setting of them."""
+    tree = {key: value for key, value in root.items() if key != "run"}
+    run = {k: v for k, v in (root.get("run") or {}).items() if k in ("device", "dtype")}
+    printable: dict[str, Any] = json.loads(json.dumps(tree | {"run": run}, default=str))
+    return printable

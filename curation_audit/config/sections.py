@@ -1,0 +1,242 @@
+"""The sections of a pipeline file, as pydantic models; unknown keys are refused.
+
+Sections that name an implementation (a source, a scorer, a rule, a model) become that frozen
+dataclass itself: the registry is the schema, and a new implementation needs nothing here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from importlib import metadata
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from curation_audit.audit.plan import AttackSettings, PolicyRule, Threat
+from curation_audit.checks import did_you_mean
+from curation_audit.pipelines.downstream import DOWNSTREAM
+from curation_audit.pipelines.rules import RULES
+from curation_audit.pipelines.scorers import SCORERS
+from curation_audit.pipelines.scorers.callable import CallableScorer
+from curation_audit.pipelines.sources import SOURCES
+
+T = TypeVar("T")
+SCORER_GROUP = "curation_audit.scorers"
+SET_BY_RUN = ("device",)
+
+
+class Problem(Exception):
+    """A bad value at a path below the section that was being built."""
+
+    def __init__(self, path: tuple[str | int, ...], problem: str, hint: str = "") -> None:
+        """Keep the parts; the file and the line are known further up."""
+        super().__init__(problem)
+        self.path, self.problem, self.hint = path, problem, hint
+
+
+class Section(BaseModel):
+    """Frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnsSection(Section):
+    """Which columns hold what."""
+
+    id: str | None = None
+    features: list[str] | None = None
+    embedding: str | None = None
+    label: str | None = None
+
+
+class SetSection(Section):
+    """The public pool."""
+
+    source: dict[str, Any]
+    columns: ColumnsSection = ColumnsSection()
+
+
+class PrivateSection(SetSection):
+    """The private set; ``unit`` groups its rows, e.g. by patient."""
+
+    unit: str | None = None
+
+
+class TestSection(SetSection):
+    """The test set, and what a model is worth on it."""
+
+    metric: Literal["accuracy", "auc"] = "accuracy"
+
+
+class FeaturesSection(Section):
+    """What is done to features before anything else; means and scales come from the pool."""
+
+    standardise: Literal["public", "none"] = "public"
+
+
+class CurateSection(Section):
+    """The scorer, the selection rule, and the protection, if any."""
+
+    scorer: dict[str, Any]
+    select: dict[str, Any]
+    protect: None = None
+
+
+class RunSection(Section):
+    """Where and how to run."""
+
+    out: str | None = None
+    device: str = "auto"
+    workers: int = 1
+    dtype: Literal["float32", "float64"] = "float32"
+    id_key: str | None = None
+
+
+class ReportSection(Section):
+    """What to write, and when to fail."""
+
+    formats: list[Literal["html", "json"]] = ["html", "json"]
+    policy: list[dict[str, Any]] = []
+
+
+class PipelineSection(Section):
+    """A whole pipeline file."""
+
+    version: Literal[1]
+    name: str = Field(min_length=1, max_length=200)
+    seed: int = Field(default=0, ge=0)
+    private: PrivateSection
+    public: SetSection
+    test: TestSection | None = None
+    features: FeaturesSection = FeaturesSection()
+    curate: CurateSection
+    train: dict[str, Any] | None = None
+    threat: dict[str, Any] = {}
+    attack: dict[str, Any] = {}
+    run: RunSection = RunSection()
+    report: ReportSection = ReportSection()
+
+
+def build(registry: Mapping[str, type[Any]], tag: str, section: Mapping[str, Any]) -> Any:
+    """Build ``registry[section[tag]]`` from the other keys of the section.
+
+    Raises:
+        Problem: for a missing or unknown tag, an unknown key, or a value that does not fit.
+    """
+    settings = dict(section)
+    if tag not in settings:
+        raise Problem((), f"{tag!r} is missing", f"expected one of {', '.join(sorted(registry))}")
+    name = settings.pop(tag)
+    if name not in registry:
+        raise Problem((tag,), f"found {name!r}", did_you_mean(str(name), registry))
+    return build_dataclass(registry[name], settings)
+
+
+def build_dataclass(kind: type[T], settings: Mapping[str, Any]) -> T:
+    """Build a frozen dataclass from settings, with pydantic's conversions.
+
+    Raises:
+        Problem: for an unknown key, a missing key, or a value that does not fit.
+    """
+    known = {f.name for f in fields(kind)} - set(SET_BY_RUN)  # type: ignore[arg-type]
+    for key in settings:
+        if key not in known:
+            raise Problem((str(key),), f"unknown setting {key!r}", _of_known(str(key), known))
+    for f in fields(kind):  # type: ignore[arg-type]
+        required = f.default is MISSING and f.default_factory is MISSING
+        if required and f.name not in settings:
+            raise Problem((), f"{f.name!r} is missing", "add it")
+    try:
+        return TypeAdapter(kind).validate_python(dict(settings))
+    except ValidationError as error:
+        raise problem_of(error) from None
+
+
+def _of_known(key: str, known: set[str]) -> str:
+    return did_you_mean(key, known) if known else "expected no settings"
+
+
+def problem_of(error: ValidationError) -> Problem:
+    """The first of pydantic's findings in our words; how many more there are is said."""
+    first = error.errors()[0]
+    path = tuple(part for part in first["loc"] if part not in ("function-plain", "tuple"))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return Problem(path, f"unknown setting {path[-1]!r}{more}")
+    if first["type"] == "missing":
+        return Problem(path[:-1], f"{path[-1]!r} is missing{more}", "add it")
+    message = str(first.get("ctx", {}).get("error", first["msg"]))
+    message = message[:1].lower() + message[1:].rstrip(".")
+    found = "" if isinstance(first["input"], dict) else f"found {first['input']!r}: "
+    return Problem(path, f"{found}{message}{more}")
+
+
+def build_scorer(section: Mapping[str, Any], device: str) -> Any:
+    """A scorer of the registry, or ``method: callable`` with the name of an entry point."""
+    if section.get("method") != "callable":
+        known = {**SCORERS, "callable": CallableScorer}
+        return on_device(build(known, "method", section), device)
+    unknown = sorted(set(section) - {"method", "name"})
+    if unknown:
+        raise Problem((unknown[0],), f"unknown setting {unknown[0]!r}", "expected method and name")
+    found = {entry.name: entry for entry in metadata.entry_points(group=SCORER_GROUP)}
+    name = section.get("name")
+    if name not in found:
+        hint = did_you_mean(str(name), found) if found else "no installed package offers one"
+        raise Problem(("name",), f"{name!r} is no entry point of {SCORER_GROUP!r}", hint)
+    package = found[name].dist
+    version = None if package is None else f"{package.name} {package.version}"
+    return CallableScorer(function=found[name].load(), version=version)
+
+
+def on_device(part: Any, device: str) -> Any:
+    """The part with ``run.device`` as its device, where it has one."""
+    names = [f.name for f in fields(part)]
+    if "device" not in names:
+        return part
+    return type(part)(**{name: getattr(part, name) for name in names} | {"device": device})
+
+
+def build_source(section: Mapping[str, Any]) -> Any:
+    """A data source."""
+    return build(SOURCES, "kind", section)
+
+
+def build_rule(section: Mapping[str, Any]) -> Any:
+    """A selection rule."""
+    return build(RULES, "rule", section)
+
+
+def build_downstream(section: Mapping[str, Any], device: str) -> Any:
+    """A downstream model."""
+    return on_device(build(DOWNSTREAM, "model", section), device)
+
+
+def build_threat(section: Mapping[str, Any]) -> Threat:
+    """The threat model."""
+    return build_dataclass(Threat, section)
+
+
+def build_attack(section: Mapping[str, Any]) -> AttackSettings:
+    """The attack settings."""
+    return build_dataclass(AttackSettings, section)
+
+
+def build_policy(section: Mapping[str, Any]) -> PolicyRule:
+    """One line of the release policy."""
+    return build_dataclass(PolicyRule, section)
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """The JSON Schema of a pipeline file, for editors."""
+    schema = PipelineSection.model_json_schema()
+    tagged = {
+        ("SetSection", "source"): ("kind", sorted(SOURCES)),
+        ("PrivateSection", "source"): ("kind", sorted(SOURCES)),
+        ("TestSection", "source"): ("kind", sorted(SOURCES)),
+        ("CurateSection", "scorer"): ("method", sorted([*SCORERS, "callable"])),
+        ("CurateSection", "select"): ("rule", sorted(RULES)),
+    }
+    for (section, key), (tag, names) in tagged.items():
+        choice = {tag: {"enum": names}}
+        schema["$defs"][section]["properties"][key] |= {"properties": choice, "required": [tag]}
+    return schema

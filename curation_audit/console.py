@@ -1,0 +1,216 @@
+"""What the command line shows: progress, the plan of an audit, and its result."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from curation_audit.results import Estimate, StageResult
+
+if TYPE_CHECKING:
+    from curation_audit.audit.engine import AuditResult
+    from curation_audit.audit.forecast import Forecast
+    from curation_audit.audit.progress import Progress
+
+SECONDS_BETWEEN_LINES = 5.0
+INDEX_OF_ONE_PERCENT = 0.01
+
+
+def choose_progress(*, quiet: bool, json_logs: bool) -> "Progress":
+    """Bars on a terminal, plain lines elsewhere, JSON lines or silence where asked for."""
+    from curation_audit.audit.progress import Silence
+
+    if json_logs:
+        return Lines(sys.stderr, _json_line)
+    if quiet:
+        return Silence()
+    return Bars() if sys.stderr.isatty() else Lines(sys.stderr, _plain_line)
+
+
+class Bars:
+    """Progress bars with the time left, on standard error."""
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """One bar per phase; it stays when the phase is over."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            task = bars.add_task(name, total=total)
+            yield lambda steps: bars.advance(task, steps)
+
+
+class Lines:
+    """One line when a phase starts, when it ends, and every few seconds between."""
+
+    def __init__(
+        self, file: TextIO, line: Callable[[str, int, int, float, float | None], str]
+    ) -> None:
+        """Write to ``file`` what ``line`` makes of (phase, done, total, seconds, left)."""
+        self._file, self._line = file, line
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Count the steps of one phase."""
+        started = shown = time.monotonic()
+        done = skipped = 0
+
+        def show() -> None:
+            spent = time.monotonic() - started
+            fresh = done - skipped
+            left = spent / fresh * (total - done) if fresh > 0 else None
+            self._file.write(self._line(name, done, total, spent, left) + "\n")
+            self._file.flush()
+
+        def advance(steps: int) -> None:
+            nonlocal done, shown, skipped
+            done += steps
+            if time.monotonic() - started < 0.05:
+                skipped = done  # found in the store: says nothing about the speed
+            if time.monotonic() - shown > SECONDS_BETWEEN_LINES and done < total:
+                shown = time.monotonic()
+                show()
+
+        show()
+        yield advance
+        show()
+
+
+def _plain_line(name: str, done: int, total: int, spent: float, left: float | None) -> str:
+    rest = f", about {duration(left)} left" if left and done < total else ""
+    return f"{name}: {done}/{total} after {duration(spent)}{rest}"
+
+
+def _json_line(name: str, done: int, total: int, spent: float, left: float | None) -> str:
+    return json.dumps(
+        {
+            "event": "progress",
+            "phase": name,
+            "done": done,
+            "total": total,
+            "seconds": round(spent, 3),
+            "seconds_left": None if left is None else round(left, 3),
+        }
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(4000)
+    '1.1 h'
+    """
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def percent(estimate: Estimate | None) -> str:
+    """A rate with its interval, in percent."""
+    if estimate is None:
+        return "not resolvable"
+    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
+
+
+def _one_percent(stage: StageResult) -> str:
+    if stage.headline is None:
+        return "-"
+    for point in stage.headline.metrics.tpr_at_fpr:
+        if abs(point.fpr - INDEX_OF_ONE_PERCENT) < 1e-12:
+            return percent(point.tpr)
+    return "not asked for"
+
+
+def show_result(result: "AuditResult") -> None:
+    """The closing table on standard output."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=False)
+    table = Table(title="What each stage says about who was in the private set (estimates)")
+    for heading in ("stage", "headline attack", "AUC", "advantage", "TPR at 1 % FPR"):
+        table.add_column(heading, overflow="fold")
+    for stage in result.stages:
+        if stage.headline is None:
+            why = stage.status if stage.status == "not observed" else "no attack applicable"
+            table.add_row(stage.stage, why, "-", "-", "-")
+            continue
+        auc = stage.headline.metrics.auc
+        table.add_row(
+            stage.stage,
+            stage.headline.attack,
+            f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]",
+            percent(stage.headline.metrics.advantage),
+            _one_percent(stage),
+        )
+    console.print(table)
+    n_failed = sum(not control.passed for control in result.controls)
+    controls = f"{n_failed} FAILED" if n_failed else "all at chance"
+    console.print(f"controls: {controls} ({len(result.controls)} tests, family-wise level .001)")
+    if result.utility is not None:
+        u = result.utility
+        console.print(
+            f"utility: {u.metric} {u.curated:.3f} with curated rows, {u.random_mean:.3f} "
+            f"[{u.random_low:.3f}, {u.random_high:.3f}] with {u.n_picked} random rows"
+        )
+    for line in result.policy:
+        state = "TRIPPED" if line.tripped else "kept"
+        measured = "not resolvable" if line.measured is None else f"{line.measured:.3f}"
+        console.print(
+            f"policy: {line.stage} {line.metric} ({line.bound}) {measured}, "
+            f"limit {line.above:g}: {state}"
+        )
+    for warning in result.report["warnings"]:
+        console.print(escape(f"warning: {warning}"))
+    console.print(escape(f"verdict: {result.verdict.status}. {result.verdict.text}"))
+    if result.report_path is not None:
+        console.print(escape(f"report:  {result.report_path}"), soft_wrap=True)
+
+
+def summary(result: "AuditResult") -> dict[str, Any]:
+    """The closing table for machines."""
+    keep = ("stages", "controls", "utility", "policy", "verdict", "warnings")
+    slim = {key: result.report[key] for key in keep}
+    for stage in slim["stages"]:
+        stage["attacks"] = [
+            {key: one[key] for key in ("attack", "status", "reason", "metrics")}
+            for one in stage["attacks"]
+        ]
+    path = None if result.report_path is None else str(result.report_path)
+    return {**slim, "report": path, "exit_code": result.verdict.exit_code}
+
+
+def show_forecast(forecast: "Forecast") -> None:
+    """What an audit would do, on standard output."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(show_header=False, title=escape(f"Plan of the audit {forecast.name!r}"))
+    table.add_column("what", no_wrap=True)
+    table.add_column("how much", overflow="fold")
+    for what, how_much in forecast.lines():
+        table.add_row(what, escape(how_much))
+    console.print(table)
+    for warning in forecast.warnings:
+        console.print(escape(f"warning: {warning}"))

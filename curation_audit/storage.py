@@ -1,0 +1,184 @@
+"""The run folder: content-addressed chunks, written atomically and verified when loaded.
+
+A chunk's name is the hash of everything that shaped it, so a changed configuration never finds
+another's chunks, and a killed run continues where it was. The file is a line with the sha256 of
+the payload, then the payload, an uncompressed npz without pickle. ``cache/`` is as sensitive as
+the private set (mode 0700); ``release/`` is the only part to pass on.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+
+from curation_audit.checks import InputError
+
+TEMPORARY = ".tmp"
+
+
+def content_key(parts: Mapping[str, Any]) -> str:
+    """The sha256 of JSON values, independent of the order of keys."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def array_digest(arrays: Mapping[str, np.ndarray | None]) -> str:
+    """The sha256 of named arrays: names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        head = "none" if array is None else f"{array.dtype.str} {array.shape}"
+        digest.update(f"{name} {head}\n".encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def code_digest() -> str:
+    """The sha256 of this package's Python files: chunks of other code are never reused."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\n" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, payload: bytes, mode: int = 0o644) -> None:
+    """Write a temporary file beside ``path``, flush it to disk, and rename it.
+
+    Raises:
+        OSError: if the disk is full or the folder cannot be written; ``path`` stays as it was.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An npz with fixed dates, the same bytes for the same arrays."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in sorted(arrays.items()):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue()
+            )
+    return buffer.getvalue()
+
+
+def unpack_arrays(payload: bytes) -> dict[str, np.ndarray]:
+    """The inverse of ``pack_arrays``; nothing is unpickled."""
+    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+class ChunkStore:
+    """Chunks of arrays by content key, in one folder; or in nothing, for a run without a folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Make the folder (mode 0700) and drop what a killed writer left half done."""
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+            for left_over in folder.glob(f"*{TEMPORARY}"):
+                left_over.unlink(missing_ok=True)
+
+    def load(self, key: str) -> dict[str, np.ndarray] | None:
+        """The chunk, or ``None`` where there is none or its bytes are not what was written."""
+        if self._folder is None:
+            return None
+        try:
+            content = self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        head, _, payload = content.partition(b"\n")
+        if head.decode("ascii", "replace") != hashlib.sha256(payload).hexdigest():
+            return None
+        return unpack_arrays(payload)
+
+    def save(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the chunk under its key."""
+        if self._folder is None:
+            return
+        payload = pack_arrays(arrays)
+        head = hashlib.sha256(payload).hexdigest().encode() + b"\n"
+        write_atomically(self._path(key), head + payload, mode=0o600)
+
+    def _path(self, key: str) -> Path:
+        if self._folder is None:
+            raise ValueError("this store has no folder.")
+        return self._folder / f"{key}.chunk"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for one process; the lock goes with the process, however it ends.
+
+    Raises:
+        InputError: if another process holds it, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(
+            str(folder),
+            f"found something that is no writable folder ({error.strerror})",
+            "name another folder by run.out",
+        ) from None
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise InputError(
+            str(folder),
+            "another audit is running in this folder",
+            "wait for it, or name another folder by run.out",
+        ) from None
+
+
+def read_or_make_key(path: Path) -> bytes:
+    """The random key that hides candidate ids in reports; made once, mode 0600.
+
+    Raises:
+        InputError: if the file is there but holds no 32-byte key in hex.
+    """
+    if path.exists():
+        try:
+            key = bytes.fromhex(path.read_text().strip())
+        except (ValueError, UnicodeDecodeError):
+            key = b""
+        if len(key) != 32:
+            raise InputError(str(path), "found no key", "expected 64 hex digits; remove the file")
+        return key
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = os.urandom(32)
+    write_atomically(path, key.hex().encode() + b"\n", mode=0o600)
+    return key
