@@ -72,7 +72,11 @@ class RocCurve:
 
 @dataclass(frozen=True, slots=True)
 class RiskHistogram:
-    """How many candidates have which own AUC over the shadows; counts between bin edges."""
+    """How many candidates are exposed how much; counts between bin edges.
+
+    A candidate's exposure is the share of pairs in which the shadow that holds it shows more
+    evidence than its twin: one half on average where nothing leaks, 1 for a full leak.
+    """
 
     bin_edges: Floats
     counts: Floats

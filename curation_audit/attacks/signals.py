@@ -18,8 +18,10 @@ def logit_margin(probabilities: Probabilities, labels: Labels) -> Floats:
     others = probabilities.astype(np.float64)
     of_label = others[:, rows, labels]
     others[:, rows, labels] = 0.0
-    margin: Floats = np.log(np.maximum(of_label, TINY))
-    return margin - np.log(np.maximum(others.sum(axis=2), TINY))
+    margin: Floats = np.log(np.maximum(of_label, TINY)) - np.log(
+        np.maximum(others.sum(axis=2), TINY)
+    )
+    return margin
 
 
 def log_likelihood(probabilities: Probabilities, labels: Labels) -> Floats:

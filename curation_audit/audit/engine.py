@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from curation_audit.audit.chunks import Curations, run_curations
+from curation_audit.audit.chunks import Curations, one_thread, run_curations
 from curation_audit.audit.evidence import AttackEvidence, Game, collect_evidence, draw_game
 from curation_audit.audit.judge import (
     judge_controls,
@@ -93,7 +93,7 @@ def _judge(
     found: tuple[AttackEvidence, ...],
     progress: Progress,
 ) -> AuditResult:
-    with progress.phase("statistics", len(STAGES) + 1) as advance:
+    with one_thread(), progress.phase("statistics", len(STAGES) + 1) as advance:
         stages = []
         for stage in STAGES:
             stages.append(judge_stage(plan, stage, found, game))

@@ -17,11 +17,12 @@ from curation_audit.results import (
     Verdict,
 )
 from curation_audit.statistics import (
-    CROSS_FITTED,
     PairedEvidence,
     PairResamples,
     auc_estimate,
     chance_p_value,
+    clustered_auc,
+    cross_fitting_inflation,
     measure,
     risk_histogram,
     roc_curve,
@@ -48,12 +49,12 @@ def judge_stage(
     )
 
 
-def _measure(plan: AuditPlan, paired: PairedEvidence) -> Metrics:
+def _measure(plan: AuditPlan, paired: PairedEvidence, inflation: float) -> Metrics:
     return measure(
         paired,
         fprs=plan.attack.fpr,
         confidence=plan.attack.confidence,
-        inflation=CROSS_FITTED,
+        inflation=inflation,
         resamples=_resamples(plan, paired.n_pairs),
     )
 
@@ -66,24 +67,25 @@ def _resamples(plan: AuditPlan, n_pairs: int) -> PairResamples:
 def _attack_result(plan: AuditPlan, found: AttackEvidence, game: Game) -> AttackResult:
     attack = found.attack
     needs = tuple(sorted(attack.needs))
-    if found.evidence is None:
+    if found.evidence is None or found.permuted is None:
         reason = f"needs {', '.join(found.missing)}"
         return AttackResult(
             attack.name, attack.title, attack.source, needs, "not applicable", reason
         )
     paired = PairedEvidence.split(found.evidence, game.inclusion)
+    inflation = _inflation(found.permuted, game)
     return AttackResult(
         attack.name,
         attack.title,
         attack.source,
         needs,
         "run",
-        metrics=_measure(plan, paired),
+        metrics=_measure(plan, paired, inflation),
         roc=roc_curve(
             paired,
             _resamples(plan, paired.n_pairs),
             confidence=plan.attack.confidence,
-            inflation=CROSS_FITTED,
+            inflation=inflation,
         ),
         candidate_risk=risk_histogram(paired),
     )
@@ -91,36 +93,37 @@ def _attack_result(plan: AuditPlan, found: AttackEvidence, game: Game) -> Attack
 
 def _headline(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> Headline | None:
     """Choose by AUC on the first half of the pairs, measure on the second."""
-    by_name = {
-        one.name: PairedEvidence.split(one.evidence, game.inclusion)
+    able = {
+        one.name: (one.evidence, one.permuted)
         for one in found
-        if one.evidence is not None
+        if one.evidence is not None and one.permuted is not None
     }
-    if not by_name:
+    if not able:
         return None
     half = plan.attack.shadows // 4
-    aucs = {
-        name: auc_estimate(
-            paired.pairs(slice(0, half)), confidence=plan.attack.confidence, inflation=CROSS_FITTED
-        ).value
-        for name, paired in by_name.items()
-    }
+    paired = {name: PairedEvidence.split(seen, game.inclusion) for name, (seen, _) in able.items()}
+    aucs = {name: clustered_auc(one.pairs(slice(0, half))).auc for name, one in paired.items()}
     best = max(aucs, key=lambda name: aucs[name])
-    metrics = _measure(plan, by_name[best].pairs(slice(half, None)))
+    inflation = _inflation(able[best][1], game)
+    metrics = _measure(plan, paired[best].pairs(slice(half, None)), inflation)
     return Headline(best, "AUC on the first half of the pairs", half, metrics)
+
+
+def _inflation(permuted: Evidence, game: Game) -> float:
+    return cross_fitting_inflation(PairedEvidence.split(permuted, game.permuted))
 
 
 def judge_controls(
     plan: AuditPlan, found: Sequence[AttackEvidence], game: Game
 ) -> tuple[ControlResult, ...]:
     """Test all controls together: two-sided, Bonferroni, family-wise level .001."""
-    checks: list[tuple[Control, Stage | None, str, Evidence, float]] = [
-        ("blind classifier", None, "blind", game.blind, 1.0)
+    checks: list[tuple[Control, Stage | None, str, Evidence]] = [
+        ("blind classifier", None, "blind", game.blind)
     ]
     for one in found:
         if one.null is not None and one.permuted is not None:
-            checks.append(("random curation", one.stage, one.name, one.null, CROSS_FITTED))
-            checks.append(("permuted inclusion", one.stage, one.name, one.permuted, CROSS_FITTED))
+            checks.append(("random curation", one.stage, one.name, one.null))
+            checks.append(("permuted inclusion", one.stage, one.name, one.permuted))
     level = CONTROLS_LEVEL / len(checks)
     return tuple(_control(plan, *check, level=level, game=game) for check in checks)
 
@@ -131,15 +134,16 @@ def _control(
     stage: Stage | None,
     attack: str,
     evidence: Evidence,
-    inflation: float,
     *,
     level: float,
     game: Game,
 ) -> ControlResult:
     coins = game.permuted if control == "permuted inclusion" else game.inclusion
     paired = PairedEvidence.split(evidence, coins)
-    p_value = chance_p_value(paired, inflation=inflation)
-    auc = auc_estimate(paired, confidence=plan.attack.confidence, inflation=inflation)
+    p_value = chance_p_value(paired)
+    auc = auc_estimate(
+        paired, confidence=plan.attack.confidence, inflation=cross_fitting_inflation(paired)
+    )
     return ControlResult(control, stage, attack, auc, p_value, level, p_value >= level)
 
 

@@ -4,8 +4,13 @@ Everything starts from ``PairedEvidence``: in a pair of shadows each candidate i
 so evidence (S, N) splits into members (P, N) and outsiders (P, N), P = S / 2 pairs.
 """
 
-from curation_audit.statistics.auc import auc_estimate, chance_p_value
-from curation_audit.statistics.candidates import candidate_aucs, risk_histogram
+from curation_audit.statistics.auc import (
+    auc_estimate,
+    chance_p_value,
+    clustered_auc,
+    cross_fitting_inflation,
+)
+from curation_audit.statistics.candidates import candidate_exposure, risk_histogram
 from curation_audit.statistics.metrics import measure
 from curation_audit.statistics.paired import CROSS_FITTED, PairedEvidence
 from curation_audit.statistics.resampling import PairResamples, roc_curve
@@ -15,8 +20,10 @@ __all__ = [
     "PairResamples",
     "PairedEvidence",
     "auc_estimate",
-    "candidate_aucs",
+    "candidate_exposure",
     "chance_p_value",
+    "clustered_auc",
+    "cross_fitting_inflation",
     "measure",
     "risk_histogram",
     "roc_curve",

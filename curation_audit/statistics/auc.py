@@ -1,11 +1,13 @@
 """The area under the pooled ROC curve, with an interval clustered by pairs of shadows."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import special, stats
 
 from curation_audit import checks
 from curation_audit.results import Estimate
-from curation_audit.statistics.paired import PairedEvidence, degenerate_interval
+from curation_audit.statistics.paired import CROSS_FITTED, PairedEvidence, degenerate_interval
 from curation_audit.types import Floats
 
 
@@ -24,17 +26,43 @@ def placements(paired: PairedEvidence) -> tuple[Floats, Floats]:
     return (below + up_to) / (2 * n_cells), 1 - (member_below + member_up_to) / (2 * n_cells)
 
 
-def auc_and_error(paired: PairedEvidence) -> tuple[float, float]:
-    """The pooled AUC and its standard error with pairs as clusters.
+@dataclass(frozen=True, slots=True)
+class ClusteredAuc:
+    """The pooled AUC, and its variance with pairs and with candidates as clusters."""
 
-    The error is that of independent pairs; evidence that was cross-fitted needs the factor
-    ``CROSS_FITTED`` on it.
+    auc: float
+    variance_by_pair: float
+    variance_by_candidate: float
+
+
+def clustered_auc(paired: PairedEvidence) -> ClusteredAuc:
+    """The pooled AUC with DeLong placements summed per pair, and per candidate.
+
+    Each variance is that of independent clusters of its kind.
     """
     of_members, of_outsiders = placements(paired)
     auc = float(of_members.mean())
-    per_pair = (of_members + of_outsiders).mean(axis=1) - 2 * auc
-    n_pairs = paired.n_pairs
-    return auc, float(np.sqrt((per_pair**2).sum() / (n_pairs * (n_pairs - 1))))
+    deviations = of_members + of_outsiders - 2 * auc
+    by_pair, by_candidate = (
+        float((deviations.mean(axis=axis) ** 2).sum() / (n * max(n - 1, 1)))
+        for axis, n in ((1, paired.n_pairs), (0, paired.n_candidates))
+    )
+    return ClusteredAuc(auc, by_pair, by_candidate)
+
+
+def cross_fitting_inflation(permuted: PairedEvidence) -> float:
+    """The factor on standard errors that an attack's leave-one-pair-out evidence needs.
+
+    All pairs learn from the same shadows, so they vary together. For plain means that is worth
+    sqrt(2); an attack that also *chooses* from the other shadows (which row to look at) couples
+    its pairs more. The permuted-inclusion control measures it: with no leak, what a candidate's
+    pairs have in common is the coupling and nothing else, so the variance with candidates as
+    clusters is the true one. Never below sqrt(2).
+    """
+    found = clustered_auc(permuted)
+    if found.variance_by_pair == 0:
+        return CROSS_FITTED
+    return max(CROSS_FITTED, float(np.sqrt(found.variance_by_candidate / found.variance_by_pair)))
 
 
 def auc_estimate(paired: PairedEvidence, *, confidence: float, inflation: float) -> Estimate:
@@ -43,11 +71,13 @@ def auc_estimate(paired: PairedEvidence, *, confidence: float, inflation: float)
     Args:
         paired: evidence of P pairs.
         confidence: two-sided coverage, in (0, 1).
-        inflation: factor on the standard error, ``CROSS_FITTED`` for leave-one-pair-out evidence.
+        inflation: factor on the standard error, from ``cross_fitting_inflation`` for
+            leave-one-pair-out evidence, 1 for independent pairs.
     """
     checks.in_open_unit(confidence=confidence)
     checks.positive(inflation=inflation)
-    auc, error = auc_and_error(paired)
+    found = clustered_auc(paired)
+    auc, error = found.auc, float(np.sqrt(found.variance_by_pair))
     if auc in (0.0, 1.0):
         low, high = degenerate_interval(auc, paired.n_pairs, confidence)
         return Estimate(auc, low, high, confidence)
@@ -59,12 +89,16 @@ def auc_estimate(paired: PairedEvidence, *, confidence: float, inflation: float)
     )
 
 
-def chance_p_value(paired: PairedEvidence, *, inflation: float) -> float:
-    """Two-sided p-value of "the AUC is one half", t with ``P - 1`` degrees of freedom.
+def chance_p_value(paired: PairedEvidence) -> float:
+    """Two-sided p-value of "the AUC is one half", for evidence of any kind.
 
-    Evidence that is constant has AUC one half exactly and p-value 1.
+    A t test with the variances of both kinds of clusters added, the pairs' doubled for
+    cross-fitting, and the degrees of freedom of the fewer clusters: false alarms are rarer than
+    the level says. Evidence that is constant has AUC one half exactly and p-value 1.
     """
-    auc, error = auc_and_error(paired)
-    if error == 0:
-        return 1.0 if auc == 0.5 else 0.0
-    return float(2 * stats.t.sf(abs(auc - 0.5) / (inflation * error), paired.n_pairs - 1))
+    found = clustered_auc(paired)
+    variance = found.variance_by_candidate + CROSS_FITTED**2 * found.variance_by_pair
+    if variance == 0:
+        return 1.0 if found.auc == 0.5 else 0.0
+    degrees = max(min(paired.n_pairs, paired.n_candidates) - 1, 1)
+    return float(2 * stats.t.sf(abs(found.auc - 0.5) / np.sqrt(variance), degrees))

@@ -1,29 +1,30 @@
 """How exposed each single candidate is."""
 
 import numpy as np
-from scipy import stats
 
 from curation_audit.results import RiskHistogram
 from curation_audit.statistics.paired import PairedEvidence
 from curation_audit.types import Floats
 
-BIN_EDGES = np.linspace(0.0, 1.0, 41)
+N_BINS = 40
 
 
-def candidate_aucs(paired: PairedEvidence) -> Floats:
-    """Each candidate's own AUC: its P member values against its P outsider values, (N,).
+def candidate_exposure(paired: PairedEvidence) -> Floats:
+    """In which share of the pairs the shadow that holds a candidate shows more evidence, (N,).
 
-    Ties count one half. The standard error under no leakage is about ``sqrt(1 / (6 P))``.
+    Ties count one half. Both shadows of a pair are judged by the same other pairs, so without a
+    leak the share is one half on average, and binomial. (Ranking a candidate's evidence across
+    pairs instead is biased low: a shadow that is left out pulls the others the other way.)
     """
-    n_pairs = paired.n_pairs
-    ranks = stats.rankdata(np.concatenate([paired.members, paired.outsiders]), axis=0)
-    rank_sums = ranks[:n_pairs].sum(axis=0)
-    aucs: Floats = (rank_sums - n_pairs * (n_pairs + 1) / 2) / n_pairs**2
-    return aucs
+    wins = (paired.members > paired.outsiders) + 0.5 * (paired.members == paired.outsiders)
+    shares: Floats = wins.mean(axis=0)
+    return shares
 
 
 def risk_histogram(paired: PairedEvidence) -> RiskHistogram:
-    """How the candidates' own AUCs are spread, with the largest and the mean."""
-    aucs = candidate_aucs(paired)
-    counts = np.histogram(aucs, bins=BIN_EDGES)[0].astype(np.float64)
-    return RiskHistogram(BIN_EDGES, counts, float(aucs.max()), float(aucs.mean()))
+    """How the candidates' exposures are spread, with the largest and the mean."""
+    exposure = candidate_exposure(paired)
+    counts, edges = np.histogram(exposure, bins=np.linspace(0.0, 1.0, N_BINS + 1))
+    return RiskHistogram(
+        edges, counts.astype(np.float64), float(exposure.max()), float(exposure.mean())
+    )

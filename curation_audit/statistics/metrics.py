@@ -30,7 +30,8 @@ def measure(
         paired: evidence of P pairs.
         fprs: false-positive rates, each in (0, 1).
         confidence: two-sided coverage of the intervals, in (0, 1).
-        inflation: factor on standard errors, ``CROSS_FITTED`` for leave-one-pair-out evidence.
+        inflation: factor on standard errors, from ``cross_fitting_inflation`` for
+            leave-one-pair-out evidence, 1 for independent pairs.
         resamples: draws of the P pairs for the intervals of the TPRs.
     """
     if resamples.weights.shape[1] != paired.n_pairs:
