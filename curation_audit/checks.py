@@ -19,6 +19,10 @@ class InputError(Exception):
         super().__init__(" ".join(f"{line}; {hint}".split()) if hint else " ".join(line.split()))
 
 
+class SettingError(InputError):
+    """Bad input in a setting; ``where`` is its dotted path, e.g. ``attack.shadows``."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint with the nearest known name, or with all of them where none is near.
 

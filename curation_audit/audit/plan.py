@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from curation_audit.attacks import ATTACKS
-from curation_audit.checks import InputError, did_you_mean
+from curation_audit.checks import SettingError, did_you_mean
 from curation_audit.observations import STAGES, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 
@@ -47,23 +47,23 @@ class AttackSettings:
     def __post_init__(self) -> None:
         """Check the numbers and the names."""
         if self.shadows % 2 or self.shadows < MIN_SHADOWS:
-            raise InputError(
+            raise SettingError(
                 "attack.shadows",
                 f"found {self.shadows}",
                 f"expected an even number of at least {MIN_SHADOWS}: shadows come in pairs",
             )
         for fpr in self.fpr:
             if not 0 < fpr < 1:
-                raise InputError("attack.fpr", f"found {fpr}", "expected rates between 0 and 1")
+                raise SettingError("attack.fpr", f"found {fpr}", "expected rates between 0 and 1")
         if not 0.5 <= self.confidence < 1:
-            raise InputError(
+            raise SettingError(
                 "attack.confidence", f"found {self.confidence}", "expected 0.5 or more, below 1"
             )
         for stage, names in self.methods.items():
             known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
             for name in names:
                 if name not in known:
-                    raise InputError(
+                    raise SettingError(
                         f"attack.methods.{stage}",
                         f"found {name!r}, which is no attack on {stage}",
                         did_you_mean(name, known),
@@ -87,7 +87,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         """Check the number of workers."""
         if self.workers < 1:
-            raise InputError("run.workers", f"found {self.workers}", "expected 1 or more")
+            raise SettingError("run.workers", f"found {self.workers}", "expected 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class PolicyRule:
         if self.metric in ("auc", "advantage", "balanced_accuracy"):
             return
         if self.rate is None:
-            raise InputError(
+            raise SettingError(
                 "report.policy",
                 f"found metric {self.metric!r}",
                 "expected auc, advantage, balanced_accuracy or tpr@RATE, e.g. tpr@0.01",
@@ -149,20 +149,20 @@ class AuditPlan:
     def __post_init__(self) -> None:
         """Check what the parts need of each other."""
         if self.downstream is not None and self.data.pool.labels is None:
-            raise InputError(
+            raise SettingError(
                 "train",
                 "a model is to be trained, but public.columns names no label",
                 "name the label column, or leave out train",
             )
         for rule in self.policy:
             if rule.rate is not None and not any(np.isclose(rule.rate, self.attack.fpr)):
-                raise InputError(
+                raise SettingError(
                     "report.policy",
                     f"found {rule.metric!r}, but attack.fpr is {list(self.attack.fpr)}",
                     "add the rate to attack.fpr",
                 )
             if rule.stage not in self.stages:
-                raise InputError(
+                raise SettingError(
                     "report.policy",
                     f"found stage {rule.stage!r}, which this audit does not attack",
                     f"expected one of {', '.join(self.stages)}",

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from curation_audit.audit.plan import AuditPlan, RunSettings
-from curation_audit.checks import InputError, did_you_mean
+from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.sections import (
     PipelineSection,
     Problem,
@@ -49,11 +49,9 @@ def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
         return _plan(tree, section, file.resolve().parent)
     except Problem as problem:
         raise InputError(tree.where(problem.path), problem.problem, problem.hint) from None
-    except InputError as error:
-        path_in_file = tuple(error.where.split(" ")[0].split("."))
-        if path_in_file[0] in PipelineSection.model_fields:
-            raise InputError(tree.where(path_in_file), error.problem, error.hint) from error
-        raise
+    except SettingError as error:
+        place = tree.where(tuple(error.where.split(".")))
+        raise InputError(place, error.problem, error.hint) from None
 
 
 def _validated(tree: ConfigTree) -> PipelineSection:
@@ -109,6 +107,8 @@ def _plan(tree: ConfigTree, section: PipelineSection, base: Path) -> AuditPlan:
         targets=None if attack.targets == "all" else attack.targets,
         streams=Streams(section.seed),
     )
+    # a rule that cannot pick from this pool says so here, where its place in the file is known
+    rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)))
     return AuditPlan(
         name=section.name,
         seed=section.seed,

@@ -25,6 +25,8 @@ class ConfigTree:
     def where(self, path: Path_) -> str:
         """``file:line:column: a.b``; the nearest known place, or the override that set it."""
         dotted = ".".join(str(part) for part in path)
+        if any(one[: len(path)] == path for one in self.overridden):
+            return f"--set {dotted}"
         for end in range(len(path), -1, -1):
             if path[:end] in self.overridden:
                 return f"--set {dotted}"

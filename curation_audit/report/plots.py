@@ -162,7 +162,7 @@ def _logarithmic(axes: "Axes", floor: float) -> None:
 
 
 def risk_histogram(risk: dict[str, Any], stage: str) -> str:
-    """How many candidates have which own AUC."""
+    """How many candidates are exposed how much."""
     edges, counts = np.asarray(risk["bin_edges"]), np.asarray(risk["counts"])
     filled = np.nonzero(counts)[0]
     first, last = (filled[0], filled[-1] + 1) if filled.size else (0, len(counts))
@@ -177,11 +177,11 @@ def risk_histogram(risk: dict[str, Any], stage: str) -> str:
         axes.set_xlim(min(edges[0], 0.45) - 0.03, max(edges[-1], 0.55) + 0.03)
         axes.grid(visible=False, axis="x")
         axes.set_axisbelow(True)
-        axes.set_xlabel("A candidate's own AUC (estimate)")
+        axes.set_xlabel("A candidate's exposure (estimate)")
         axes.set_ylabel("Candidates")
         figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2)
         description = (
-            f"Candidates' own AUC at the {stage} stage: mean {risk['mean']:.3f}, "
+            f"Candidates' exposure at the {stage} stage: mean {risk['mean']:.3f}, "
             f"maximum {risk['maximum']:.3f}"
         )
         return svg.inline_svg(figure, name=f"risk-{stage}", description=description)

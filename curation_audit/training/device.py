@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from curation_audit.checks import InputError
+from curation_audit.checks import SettingError
 
 TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
 
@@ -12,16 +12,16 @@ def resolve_device(name: str) -> torch.device:
     """The torch device of a name: ``auto`` is CUDA where there is one, else the CPU.
 
     Raises:
-        InputError: for a device that this machine lacks.
+        SettingError: for a device that this machine lacks.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError("run.device", f"found {name!r}, expected auto, cpu or cuda") from None
+        raise SettingError("run.device", f"found {name!r}, expected auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("run.device", f"found {name!r}, but torch sees no CUDA here", "use auto")
+        raise SettingError("run.device", f"found {name!r}, but torch sees no CUDA here", "use auto")
     return device
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from curation_audit.checks import InputError, in_open_unit, positive
+from curation_audit.checks import SettingError, in_open_unit, positive
 from curation_audit.observations import Selection
 from curation_audit.types import Indices, Scores
 
@@ -46,11 +46,11 @@ def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
     """The k largest scores of every row (S, m); of equal scores the lower ``tie_order`` wins.
 
     Raises:
-        InputError: if the pool has fewer than k rows.
+        SettingError: if the pool has fewer than k rows.
     """
     n_shadows, n_pool = scores.shape
     if k > n_pool:
-        raise InputError(
+        raise SettingError(
             "curate.select", f"found k = {k}, but the pool has {n_pool} rows", "pick fewer rows"
         )
     in_tie_order = np.argsort(tie_order)

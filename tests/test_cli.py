@@ -1,0 +1,209 @@
+"""The command line end to end."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curation_audit.report import validate_report
+from curation_audit.results import Estimate
+
+
+def test_attack_writes_a_report_and_says_where(small, command, tmp_path):
+    code, out, err = command("attack", "--pipeline", small())
+    assert code == 0, err
+    release = tmp_path / "run" / "release"
+    assert str(release / "report.html") in out
+    report = json.loads((release / "report.json").read_text())
+    validate_report(report)
+    assert report["design"]["n_candidates"] == 30  # patients, not their 60 visits
+    assert report["design"]["unit"] == "Pat.Nr"
+    for word in ("scores", "selection", "model", "controls: ", "utility: ", "verdict: "):
+        assert word in out
+    assert "curations: 3/3" in err  # plain progress lines without a terminal
+
+
+def test_other_columns_dtypes_and_units_go_through(small, command, tmp_path):
+    """Float16, whole numbers and truth values as features, under names no example uses."""
+
+    def edit(tree):
+        for name in ("private", "public", "test"):
+            columns = tree[name]["columns"]
+            del columns["embedding"]
+            columns["features"] = ["Blut*", "Puls", "raucht"]
+        tree["curate"] = {
+            "scorer": {"method": "classifier", "l2": 0.5},
+            "select": {"rule": "threshold", "minimum": -1.0},
+        }
+        tree["train"] = {"model": "mlp", "hidden": [8], "epochs": 3}
+
+    code, _, err = command("attack", "--pipeline", small(edit), "--quiet")
+    assert code == 0, err
+    report = json.loads((tmp_path / "run" / "release" / "report.json").read_text())
+    assert report["design"]["n_features"] == 3
+    assert report["design"]["picked"]["shadows_min"] < report["design"]["picked"]["shadows_max"]
+
+
+def test_json_is_for_machines(small, command):
+    code, out, err = command("attack", "--pipeline", small(), "--json")
+    result = json.loads(out)
+    assert (code, result["exit_code"], err) == (0, 0, "")
+    assert [stage["stage"] for stage in result["stages"]] == ["scores", "selection", "model"]
+    assert Path(result["report"]).exists()
+
+
+def test_json_logs_are_lines_of_json(small, command):
+    _, _, err = command("attack", "--pipeline", small(), "--json-logs")
+    events = [json.loads(line) for line in err.splitlines()]
+    assert {event["phase"] for event in events} == {"curations", "attacks", "statistics"}
+    assert events[-1]["done"] == events[-1]["total"]
+
+
+@pytest.mark.parametrize("call", [("validate",), ("attack", "--dry-run")])
+def test_the_plan_is_printed_and_nothing_is_run(call, small, command, tmp_path):
+    name, *options = call
+    code, out, _ = command(name, "--pipeline", small(), *options)
+    assert code == 0
+    for word in ("30 candidates (Pat.Nr)", "60 rows", "mean -> top_k -> logistic", "33: 16"):
+        assert word in out
+    # 10 false positives are needed, and 8 pairs of 30 candidates are 240 chances
+    assert f"{10 / 240:.2g} can be resolved" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_override_the_file(small, command, tmp_path):
+    out_folder = tmp_path / "elsewhere"
+    pipeline = small()
+    options = ("--set", "attack.shadows=8", "--seed", "9", "--workers", "2", "--out", out_folder)
+    code, _, err = command("attack", "--pipeline", pipeline, *options, "--quiet")
+    assert code == 0, err
+    report = json.loads((out_folder / "release" / "report.json").read_text())
+    assert (report["seed"], report["design"]["n_shadows"]) == (9, 8)
+    assert report["configuration"]["attack"]["shadows"] == 8
+    assert json.loads((out_folder / "run.json").read_text())["workers"] == 2
+
+
+def test_a_policy_that_is_exceeded_ends_in_exit_1(small, command, tmp_path):
+    def edit(tree):
+        line = {"stage": "scores", "metric": "auc", "bound": "high", "above": 0.01}
+        tree["report"] = {"policy": [line, line | {"above": 0.9999}]}
+
+    code, out, _ = command("attack", "--pipeline", small(edit), "--quiet")
+    assert code == 1
+    assert "TRIPPED" in out
+    report = json.loads((tmp_path / "run" / "release" / "report.json").read_text())
+    assert [line["tripped"] for line in report["policy"]] == [True, False]
+
+
+def test_a_failed_control_ends_in_exit_5(small, command, monkeypatch):
+    def peeking(features, inclusion, rng):
+        return inclusion + 0.1 * rng.standard_normal(inclusion.shape)
+
+    monkeypatch.setattr("curation_audit.audit.evidence.blind_evidence", peeking)
+    code, out, _ = command("attack", "--pipeline", small(), "--quiet")
+    assert code == 5
+    assert "audit invalid" in out
+    assert "FAILED" in out
+
+
+def test_a_full_disk_is_unfinished_and_keeps_what_was_done(small, command, monkeypatch, tmp_path):
+    import errno
+
+    from curation_audit import storage
+
+    write, n_written = storage.write_atomically, 0
+
+    def full(path, payload, mode=0o644):
+        nonlocal n_written
+        n_written += 1
+        if n_written > 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, payload, mode)
+
+    monkeypatch.setattr(storage, "write_atomically", full)
+    code, _, err = command("attack", "--pipeline", small(), "--quiet")
+    assert code == 3
+    assert len(err.splitlines()) == 1
+    assert "No space left on device" in err
+    assert len(list((tmp_path / "run" / "cache").glob("*.chunk"))) == 2
+
+
+def test_report_renders_a_finished_run_again(small, command, tmp_path):
+    command("attack", "--pipeline", small(), "--quiet")
+    page = tmp_path / "run" / "release" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    code, out, _ = command("report", tmp_path / "run", "--format", "html,json")
+    assert code == 0
+    assert out.split() == [str(page), str(page.with_suffix(".json"))]
+    assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize("example", ["med", "digits"])
+def test_an_example_can_be_copied_and_run_from_another_folder(
+    example, command, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = command("init", "sub/mine.yaml", "--example", example)
+    assert code == 0
+    assert "curation-audit attack --pipeline sub/mine.yaml" in out
+    code, _, err = command(
+        "attack", "--pipeline", "sub/mine.yaml", "--set", "attack.shadows=8", "--quiet"
+    )
+    assert code == 0, err
+    assert (tmp_path / "runs" / example / "release" / "report.html").exists()
+
+
+def test_the_starter_explains_itself_and_names_what_is_missing(command, tmp_path):
+    code, _, _ = command("init", tmp_path / "new.yaml")
+    text = (tmp_path / "new.yaml").read_text()
+    assert code == 0
+    assert text.count("#") > 20
+    code, _, err = command("validate", "--pipeline", tmp_path / "new.yaml")
+    assert code == 2
+    assert "private" in err
+    assert "no" in err
+
+
+def test_schema_describes_the_examples(command):
+    import jsonschema
+    import yaml
+
+    _, out, _ = command("schema")
+    folder = Path(__file__).parents[1] / "curation_audit" / "pipelines"
+    files = sorted(folder.glob("*.yaml"))
+    assert files
+    for path in files:
+        jsonschema.validate(yaml.safe_load(path.read_text()), json.loads(out))
+
+
+def test_help_says_what_to_type(command):
+    for name in ("init", "validate", "attack", "report", "schema"):
+        code, out, _ = command(name, "--help")
+        assert code == 0
+        assert "Usage: curation-audit" in out or "Usage: cli" in out
+    assert re.search(r"--set KEY=VALUE", command("attack", "--help")[1])
+
+
+@pytest.mark.parametrize("example", ["med", "digits"])
+def test_the_default_audit_finds_the_leak_and_its_controls_do_not(example, tmp_path):
+    from curation_audit import audit, load_pipeline
+
+    path = Path(__file__).parents[1] / "curation_audit" / "pipelines" / f"{example}.yaml"
+    result = audit(load_pipeline(path, f"run.out={tmp_path / 'run'}"))
+    headline = result.stages[0].headline
+    assert headline is not None
+    auc: Estimate = headline.metrics.auc
+    assert auc.value > 0.6
+    assert auc.low > 0.5
+    assert all(control.passed for control in result.controls)
+    assert {control.control for control in result.controls} == {
+        "random curation",
+        "permuted inclusion",
+        "blind classifier",
+    }
+    assert result.utility is not None
+    assert result.utility.curated > result.utility.random_mean
+    assert np.isfinite([result.utility.curated, result.utility.random_mean]).all()
