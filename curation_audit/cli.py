@@ -165,7 +165,7 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; every way out has its exit code and at most one line of complaint."""
-    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+    sys.exit(_guarded(lambda: cli.main(prog_name="curation-audit", standalone_mode=False)))
 
 
 def _guarded(run: Callable[[], Any]) -> int:

@@ -7,6 +7,8 @@ import numpy as np
 from curation_audit.game import check_pairs
 from curation_audit.types import Floats, Inclusion, Indices, Scores
 
+BYTES_PER_BLOCK = 2**27
+
 
 @dataclass(frozen=True, slots=True)
 class BestRows:
@@ -24,27 +26,46 @@ class BestRows:
 
 
 def best_rows(observed: Scores, inclusion: Inclusion) -> BestRows:
-    """Choose ``argmax_k |mean_in - mean_out|`` over the other pairs, for values (S, m)."""
+    """Choose ``argmax_k |mean_in - mean_out|`` over the other pairs, for values (S, m).
+
+    Candidates come in blocks, so that memory does not grow with N m.
+    """
     check_pairs(inclusion)
     # not centred: sums of picks stay whole numbers, so that ties between rows break alike
     # whatever the coins of the tested pair were
     values: Floats = np.asarray(observed, dtype=np.float64)
-    n_pairs, n_candidates = inclusion.shape[0] // 2, inclusion.shape[1]
+    n_candidates = inclusion.shape[1]
+    width = max(1, BYTES_PER_BLOCK // (8 * values.shape[1]))
+    blocks = [
+        _best_rows(values, inclusion[:, start : start + width])
+        for start in range(0, n_candidates, width)
+    ]
+    return BestRows(
+        np.concatenate([block.column for block in blocks], axis=1),
+        np.concatenate([block.tested for block in blocks], axis=2),
+        np.concatenate([block.mean for block in blocks], axis=2),
+        np.concatenate([block.square for block in blocks], axis=2),
+    )
+
+
+def _best_rows(values: Floats, inclusion: Inclusion) -> BestRows:
+    """The choice for one block of candidates."""
+    n_pairs = inclusion.shape[0] // 2
     held = inclusion.astype(np.float64)
     sums = _in_and_out(held, values)
-    squares = _in_and_out(held, values**2)
     difference = sums[0] - sums[1]
     change = values[0::2] - values[1::2]
     sign = np.where(inclusion[0::2], 1.0, -1.0)
     column = np.stack(
         [np.abs(difference - sign[j][:, None] * change[j]).argmax(axis=1) for j in range(n_pairs)]
     )
-    candidate = np.arange(n_candidates)
     first, second = (np.take_along_axis(values[offset::2], column, axis=1) for offset in (0, 1))
     own_in = np.where(inclusion[0::2], first, second)
     own_out = np.where(inclusion[0::2], second, first)
     own = np.stack([own_in, own_out], axis=1)
+    squares = _in_and_out(held, values**2)
     n_others = n_pairs - 1
+    candidate = np.arange(inclusion.shape[1])
     return BestRows(
         column=column,
         tested=np.stack([first, second], axis=1),
