@@ -19,6 +19,8 @@ HISTORY = 10
 ITERATIONS_PER_ROUND = 12
 MAX_ROUNDS = 25
 MAX_HALVINGS = 25
+# a round that lowers the loss by no more than this share of it has used the precision up
+LEAST_GAIN = {torch.float32: 2e-6, torch.float64: 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +96,20 @@ class LogisticProblems:
 
 
 def fit_logistic(problems: LogisticProblems) -> Tensor:
-    """Solve all problems: coefficients (S, p, C), to about 1e-5 (float32) or 1e-12 (float64).
+    """Solve all problems: coefficients (S, p, C).
 
-    A problem that has converged is left alone, so that its result does not depend on the others.
-    The accuracy is the size of the last preconditioned gradient relative to the coefficients.
+    A problem is done when its preconditioned gradient is below 1e-5 (float32) or 1e-12 (float64)
+    of the coefficients, or when a whole round of iterations no longer lowered its loss: then the
+    precision is used up. It is left alone from then on, so that its result does not depend on
+    the others.
     """
     n_problems = problems.weights.shape[0]
     n_coefficients, n_columns = problems.design.shape[-1], problems.targets.shape[2]
     coefficients = problems.design.new_zeros((n_problems, n_coefficients, n_columns))
     active = torch.ones(n_problems, dtype=torch.bool, device=coefficients.device)
     for _ in range(MAX_ROUNDS):
-        coefficients, active = _lbfgs_round(problems, coefficients, active)
+        coefficients, gain, active = _lbfgs_round(problems, coefficients, active)
+        active = active & (gain > LEAST_GAIN[gain.dtype])
         if not active.any():
             break
     return coefficients
@@ -112,10 +117,14 @@ def fit_logistic(problems: LogisticProblems) -> Tensor:
 
 def _lbfgs_round(
     problems: LogisticProblems, start: Tensor, active: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Some iterations under one preconditioner; what is still active afterwards."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Some iterations under one preconditioner.
+
+    The coefficients, by which share of itself each loss fell (S,), and what is still active.
+    """
     x, logits = start, problems.logits(start)
     loss, gradient = problems.loss(logits, x), problems.gradient(logits, x)
+    loss_before = loss
     factor = problems.preconditioner(logits)
     steps: list[Tensor] = []
     changes: list[Tensor] = []
@@ -138,7 +147,7 @@ def _lbfgs_round(
                 gradient - previous,
             ],
         )
-    return x, active
+    return x, (loss_before - loss) / loss.abs().clamp(min=1), active
 
 
 def _step_length(
