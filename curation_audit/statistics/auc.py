@@ -8,22 +8,20 @@ from scipy import special, stats
 from curation_audit import checks
 from curation_audit.results import Estimate
 from curation_audit.statistics.paired import CROSS_FITTED, PairedEvidence, degenerate_interval
-from curation_audit.types import Floats
+from curation_audit.types import Indices
 
 
-def placements(paired: PairedEvidence) -> tuple[Floats, Floats]:
-    """The share of outsiders below each member, and of members above each outsider, (P, N) each.
+def wins(paired: PairedEvidence) -> tuple[Indices, Indices]:
+    """Outsiders below each member, and members above each outsider, int64 (P, N) each.
 
-    Ties count one half. The mean of either array is the AUC (DeLong, DeLong & Clarke-Pearson
-    1988).
+    Both are counted twice, so that a tie counts one and sums stay exact.
     """
     members, outsiders = np.sort(paired.members, axis=None), np.sort(paired.outsiders, axis=None)
     below = np.searchsorted(outsiders, paired.members, side="left")
     up_to = np.searchsorted(outsiders, paired.members, side="right")
     member_below = np.searchsorted(members, paired.outsiders, side="left")
     member_up_to = np.searchsorted(members, paired.outsiders, side="right")
-    n_cells = members.size
-    return (below + up_to) / (2 * n_cells), 1 - (member_below + member_up_to) / (2 * n_cells)
+    return below + up_to, 2 * members.size - (member_below + member_up_to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,15 @@ class ClusteredAuc:
 def clustered_auc(paired: PairedEvidence) -> ClusteredAuc:
     """The pooled AUC with DeLong placements summed per pair, and per candidate.
 
-    Each variance is that of independent clusters of its kind.
+    A placement is the share of the other side that a cell wins against (DeLong, DeLong &
+    Clarke-Pearson 1988). Each variance is that of independent clusters of its kind. All is
+    counted in whole numbers until the last division: evidence that ties with its twin has
+    exactly one half and no variance.
     """
-    of_members, of_outsiders = placements(paired)
-    auc = float(of_members.mean())
-    deviations = of_members + of_outsiders - 2 * auc
+    of_members, of_outsiders = wins(paired)
+    n_cells = paired.members.size
+    auc = int(of_members.sum()) / (2 * n_cells**2)
+    deviations = (of_members + of_outsiders - 4 * n_cells * auc) / (2 * n_cells)
     by_pair, by_candidate = (
         float((deviations.mean(axis=axis) ** 2).sum() / (n * max(n - 1, 1)))
         for axis, n in ((1, paired.n_pairs), (0, paired.n_candidates))
@@ -94,11 +96,13 @@ def chance_p_value(paired: PairedEvidence) -> float:
 
     A t test with the variances of both kinds of clusters added, the pairs' doubled for
     cross-fitting, and the degrees of freedom of the fewer clusters: false alarms are rarer than
-    the level says. Evidence that is constant has AUC one half exactly and p-value 1.
+    the level says. Evidence that is constant has AUC one half exactly and p-value 1; evidence
+    that is right (or wrong) about all ``P * N`` coins is so by chance with probability
+    ``2 ** -(P * N)``.
     """
     found = clustered_auc(paired)
     variance = found.variance_by_candidate + CROSS_FITTED**2 * found.variance_by_pair
     if variance == 0:
-        return 1.0 if found.auc == 0.5 else 0.0
+        return 1.0 if found.auc == 0.5 else float(2 * 0.5**paired.members.size)
     degrees = max(min(paired.n_pairs, paired.n_candidates) - 1, 1)
     return float(2 * stats.t.sf(abs(found.auc - 0.5) / np.sqrt(variance), degrees))

@@ -56,7 +56,7 @@ def measure(
 
 
 def advantage_estimate(paired: PairedEvidence, *, confidence: float, inflation: float) -> Estimate:
-    """TPR - FPR at the threshold that maximises it on the other pairs; may be negative.
+    """TPR - FPR at the threshold that is best on the other half of the pairs; may be negative.
 
     A t interval over pairs (Yeom et al. 2018 for the quantity).
     """

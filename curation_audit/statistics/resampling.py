@@ -104,5 +104,8 @@ def roc_curve(
     alpha = 1 - confidence
     low, high = np.quantile(deviations, [alpha / 2, 1 - alpha / 2], axis=0) * inflation
     return RocCurve(
-        levels, curve, np.clip(curve + low, 0, 1), np.clip(curve + np.maximum(high, 0), 0, 1)
+        levels,
+        curve,
+        np.clip(curve + np.minimum(low, 0), 0, 1),
+        np.clip(curve + np.maximum(high, 0), 0, 1),
     )

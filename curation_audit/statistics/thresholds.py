@@ -23,27 +23,27 @@ def thresholds_at_fpr(paired: PairedEvidence, fpr: float) -> Floats:
 
 
 def thresholds_at_best_advantage(paired: PairedEvidence) -> Floats:
-    """For each pair the threshold that maximises TPR - FPR on the other pairs, (P,).
+    """For each pair the threshold that maximises TPR - FPR on the other half of the pairs, (P,).
 
-    Midway between two values; plus infinity where naming nobody is best.
+    Pairs with even and with odd numbers are the halves. Leaving out one pair at a time instead
+    lets a maximum among many near ties flicker: without a leak nominal 95 % intervals then cover
+    .71, against .92 with halves (simulation).
+
+    The largest value that is not named, so that decisions follow the order of the evidence alone;
+    plus infinity where naming nobody is best.
     """
-    cells = np.concatenate([paired.members.ravel(), paired.outsiders.ravel()])
-    order = np.argsort(-cells, kind="stable")
-    values = cells[order]
-    step = np.where(order < paired.members.size, 1, -1)
-    pairs = (order % paired.members.size) // paired.n_candidates
-    return np.array(
-        [_best_cut(values[pairs != j], step[pairs != j]) for j in range(len(paired.members))]
-    )
+    cuts = [_best_cut(paired.members[other::2], paired.outsiders[other::2]) for other in (1, 0)]
+    return np.resize(np.array(cuts), paired.n_pairs)
 
 
-def _best_cut(values: Floats, step: Floats) -> float:
-    """The cut of descending ``values`` with the largest running sum of ``step``."""
+def _best_cut(members: Floats, outsiders: Floats) -> float:
+    """The threshold with the most members less outsiders above it, the highest of equals."""
+    cells = np.concatenate([members.ravel(), outsiders.ravel()])
+    falling = np.argsort(-cells, kind="stable")
+    values = cells[falling]
     last_of_ties = np.append(values[1:] < values[:-1], True)
-    gain = np.where(last_of_ties, np.cumsum(step), np.iinfo(np.int64).min)
+    named = np.cumsum(np.where(falling < members.size, 1, -1))
+    gain = np.where(last_of_ties, named, np.iinfo(np.int64).min)
     best = int(np.argmax(gain))
-    if gain[best] <= 0:
-        return np.inf
-    if best + 1 == values.shape[0]:
-        return -np.inf
-    return float(values[best] + values[best + 1]) / 2
+    # all cells together gain nothing, so the best cut that gains leaves a value below it
+    return float(values[best + 1]) if gain[best] > 0 else np.inf
