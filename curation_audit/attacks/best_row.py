@@ -7,7 +7,7 @@ import numpy as np
 from curation_audit.game import check_pairs
 from curation_audit.types import Floats, Inclusion, Indices, Scores
 
-BYTES_PER_BLOCK = 2**27
+BYTES_PER_BLOCK = 2**22  # a few buffers of this size stay in cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,9 @@ def best_rows(observed: Scores, inclusion: Inclusion) -> BestRows:
     values: Floats = np.asarray(observed, dtype=np.float64)
     n_candidates = inclusion.shape[1]
     width = max(1, BYTES_PER_BLOCK // (8 * values.shape[1]))
+    squared = values**2
     blocks = [
-        _best_rows(values, inclusion[:, start : start + width])
+        _best_rows(values, squared, inclusion[:, start : start + width])
         for start in range(0, n_candidates, width)
     ]
     return BestRows(
@@ -48,22 +49,17 @@ def best_rows(observed: Scores, inclusion: Inclusion) -> BestRows:
     )
 
 
-def _best_rows(values: Floats, inclusion: Inclusion) -> BestRows:
+def _best_rows(values: Floats, squared: Floats, inclusion: Inclusion) -> BestRows:
     """The choice for one block of candidates."""
     n_pairs = inclusion.shape[0] // 2
     held = inclusion.astype(np.float64)
     sums = _in_and_out(held, values)
-    difference = sums[0] - sums[1]
-    change = values[0::2] - values[1::2]
-    sign = np.where(inclusion[0::2], 1.0, -1.0)
-    column = np.stack(
-        [np.abs(difference - sign[j][:, None] * change[j]).argmax(axis=1) for j in range(n_pairs)]
-    )
+    column = _most_telling(sums[0] - sums[1], values, inclusion)
     first, second = (np.take_along_axis(values[offset::2], column, axis=1) for offset in (0, 1))
     own_in = np.where(inclusion[0::2], first, second)
     own_out = np.where(inclusion[0::2], second, first)
     own = np.stack([own_in, own_out], axis=1)
-    squares = _in_and_out(held, values**2)
+    squares = _in_and_out(held, squared)
     n_others = n_pairs - 1
     candidate = np.arange(inclusion.shape[1])
     return BestRows(
@@ -72,6 +68,20 @@ def _best_rows(values: Floats, inclusion: Inclusion) -> BestRows:
         mean=(sums[:, candidate, column].transpose(1, 0, 2) - own) / n_others,
         square=(squares[:, candidate, column].transpose(1, 0, 2) - own**2) / n_others,
     )
+
+
+def _most_telling(difference: Floats, values: Floats, inclusion: Inclusion) -> Indices:
+    """For each pair ``argmax_k |difference less the pair's own part|``: (N, m) -> (P, N)."""
+    change = values[0::2] - values[1::2]
+    sign = np.where(inclusion[0::2], 1.0, -1.0)
+    column = np.empty(sign.shape, dtype=np.int64)
+    others = np.empty_like(difference)  # one buffer for all pairs: no page is touched twice
+    for j in range(sign.shape[0]):
+        np.multiply(sign[j][:, None], change[j], out=others)
+        np.subtract(difference, others, out=others)
+        np.abs(others, out=others)
+        others.argmax(axis=1, out=column[j])
+    return column
 
 
 def _in_and_out(held: Floats, values: Floats) -> Floats:
