@@ -139,6 +139,9 @@ def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -
         click.echo(json.dumps(summary(result), indent=1))
     else:
         show_result(result)
+    if json_logs:
+        ending = {"event": "finished", "verdict": result.verdict.status}
+        click.echo(json.dumps(ending | {"exit_code": result.verdict.exit_code}), err=True)
     return result.verdict.exit_code
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from curation_audit.results import Estimate, StageResult
+from curation_audit.results import Estimate, StageResult, duration
 
 if TYPE_CHECKING:
     from curation_audit.audit.engine import AuditResult
@@ -110,17 +110,6 @@ def _json_line(name: str, done: int, total: int, spent: float, left: float | Non
             "seconds_left": None if left is None else round(left, 3),
         }
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words.
-
-    >>> duration(4000)
-    '1.1 h'
-    """
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def percent(estimate: Estimate | None) -> str:

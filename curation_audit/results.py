@@ -172,6 +172,17 @@ class Verdict:
     text: str
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(4000)
+    '1.1 h'
+    """
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def to_plain(value: Any) -> Any:
     """Turn results into JSON values: dataclasses to dicts, arrays and tuples to lists.
 

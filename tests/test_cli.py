@@ -57,8 +57,10 @@ def test_json_is_for_machines(small, command):
 def test_json_logs_are_lines_of_json(small, command):
     _, _, err = command("attack", "--pipeline", small(), "--json-logs")
     events = [json.loads(line) for line in err.splitlines()]
-    assert {event["phase"] for event in events} == {"curations", "attacks", "statistics"}
-    assert events[-1]["done"] == events[-1]["total"]
+    *progress, ending = events
+    assert {event["phase"] for event in progress} == {"curations", "attacks", "statistics"}
+    assert progress[-1]["done"] == progress[-1]["total"]
+    assert (ending["event"], ending["exit_code"]) == ("finished", 0)
 
 
 @pytest.mark.parametrize("call", [("validate",), ("attack", "--dry-run")])

@@ -8,6 +8,7 @@ from curation_audit.attacks import ATTACKS
 from curation_audit.audit.chunks import Task, run_task, tasks_of
 from curation_audit.audit.evidence import knowledge_of
 from curation_audit.audit.plan import AuditPlan
+from curation_audit.results import duration
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
 N_TIMED_SHADOWS = 4
@@ -60,7 +61,7 @@ class Forecast:
         yield "smallest FPR", f"{self.smallest_fpr:.2g} can be resolved"
         yield "epsilon", "not bounded by this audit: its numbers are estimates"
         yield "disk", f"about {self.bytes_on_disk / 2**20:.0f} MB"
-        yield "time", f"about {self.seconds / 3600:.2g} h of curations ({self.seconds:.0f} s)"
+        yield "time", f"about {duration(self.seconds)} of curations, and the attacks on them"
         yield "run folder", self.out
 
 
