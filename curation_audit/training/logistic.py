@@ -19,6 +19,9 @@ HISTORY = 10
 ITERATIONS_PER_ROUND = 12
 MAX_ROUNDS = 25
 MAX_HALVINGS = 25
+# Most problems end within the cheap rounds; a full Hessian helps those that do not, where it fits.
+CHEAP_ROUNDS = 2
+MOST_COEFFICIENTS_OF_FULL_HESSIAN = 1024
 # a round that lowers the loss by no more than this share of it has used the precision up
 LEAST_GAIN = {torch.float32: 2e-6, torch.float64: 0.0}
 
@@ -27,8 +30,8 @@ LEAST_GAIN = {torch.float32: 2e-6, torch.float64: 0.0}
 class LogisticProblems:
     """S weighted, L2-penalised logistic regressions.
 
-    Shapes: ``design`` (n, p) or (S, n, p); ``targets`` (S or 1, n, C) in [0, 1]; ``weights``
-    (S, n), 0 leaves a row out; ``penalty`` (p,), positive.
+    Shapes: ``design`` (n, p) or (S, n, p); ``targets`` (S or 1, n, C) in [0, 1], for C > 1 with
+    rows that sum to 1; ``weights`` (S, n), 0 leaves a row out; ``penalty`` (p,), positive.
     """
 
     design: Tensor
@@ -90,64 +93,91 @@ class LogisticProblems:
             (design * curvature[:, :, c, None]).transpose(1, 2) @ design
             for c in range(curvature.shape[2])
         ]
-        hessian = torch.stack(blocks, dim=1) + torch.diag(self.penalty)
-        factor: Tensor = torch.linalg.cholesky(hessian)
-        return factor
+        return _factor(torch.stack(blocks, dim=1) + torch.diag(self.penalty))
+
+    def full_preconditioner(self, logits: Tensor, active: Tensor) -> Tensor:
+        """Cholesky factors of whole Hessians, (S, 1, C p, C p); the identity where not active."""
+        n_columns, n_coefficients = logits.shape[2], self.design.shape[-1]
+        size = n_columns * n_coefficients
+        ridge = torch.diag(self.penalty.repeat(n_columns))
+        hessians = torch.eye(size, dtype=logits.dtype, device=logits.device).repeat(
+            logits.shape[0], 1, 1
+        )
+        p = self.probabilities(logits)
+        for s in active.nonzero()[:, 0].tolist():
+            design = self.design if self.shared else self.design[s]
+            scaled = [(self.weights[s] * p[s, :, c])[:, None] * design for c in range(n_columns)]
+            outer = torch.cat([p[s, :, c, None] * design for c in range(n_columns)], dim=1)
+            blocks = torch.block_diag(*(design.T @ one for one in scaled))
+            hessians[s] = blocks - outer.T @ torch.cat(scaled, dim=1) + ridge
+        return _factor(hessians[:, None])
+
+
+def _factor(hessian: Tensor) -> Tensor:
+    """Cholesky factors; where rounding made a matrix indefinite, of one with a larger diagonal."""
+    diagonal = hessian.diagonal(dim1=-2, dim2=-1)
+    jitter = torch.zeros_like(diagonal[..., :1])
+    while True:
+        factor, info = torch.linalg.cholesky_ex(hessian + torch.diag_embed(jitter * diagonal))
+        failed = info[..., None] > 0
+        if not failed.any() or jitter.max() > 1:
+            return factor
+        least = diagonal.shape[-1] * torch.finfo(hessian.dtype).eps
+        jitter = torch.where(failed, (100 * jitter).clamp(min=least), jitter)
 
 
 def fit_logistic(problems: LogisticProblems) -> Tensor:
-    """Solve all problems: coefficients (S, p, C).
+    """Solve all problems: coefficients (S, p, C), to about 1e-5 (float32) or 1e-12 (float64).
 
-    A problem is done when its preconditioned gradient is below 1e-5 (float32) or 1e-12 (float64)
-    of the coefficients, or when a whole round of iterations no longer lowered its loss: then the
-    precision is used up. It is left alone from then on, so that its result does not depend on
-    the others.
+    The accuracy is the size of the last preconditioned gradient relative to the coefficients. It
+    is reached as far as rounding lets it: a problem whose Hessian has the condition number K is
+    solved to about K times the machine precision. A problem that has converged is left alone, so
+    that others do not change its result beyond that accuracy.
     """
     n_problems = problems.weights.shape[0]
     n_coefficients, n_columns = problems.design.shape[-1], problems.targets.shape[2]
     coefficients = problems.design.new_zeros((n_problems, n_coefficients, n_columns))
     active = torch.ones(n_problems, dtype=torch.bool, device=coefficients.device)
-    for _ in range(MAX_ROUNDS):
-        coefficients, gain, active = _lbfgs_round(problems, coefficients, active)
-        active = active & (gain > LEAST_GAIN[gain.dtype])
+    fits = n_coefficients * n_columns <= MOST_COEFFICIENTS_OF_FULL_HESSIAN
+    for i in range(MAX_ROUNDS):
+        full = fits and i >= CHEAP_ROUNDS
+        coefficients, active = _lbfgs_round(problems, coefficients, active, full)
         if not active.any():
             break
     return coefficients
 
 
 def _lbfgs_round(
-    problems: LogisticProblems, start: Tensor, active: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Some iterations under one preconditioner.
-
-    The coefficients, by which share of itself each loss fell (S,), and what is still active.
-    """
+    problems: LogisticProblems, start: Tensor, active: Tensor, full: bool
+) -> tuple[Tensor, Tensor]:
+    """Some iterations under one preconditioner; what has not converged afterwards."""
     x, logits = start, problems.logits(start)
     loss, gradient = problems.loss(logits, x), problems.gradient(logits, x)
-    loss_before = loss
-    factor = problems.preconditioner(logits)
+    factor = (
+        problems.full_preconditioner(logits, active) if full else problems.preconditioner(logits)
+    )
     steps: list[Tensor] = []
     changes: list[Tensor] = []
+    moving = active
     for _ in range(ITERATIONS_PER_ROUND):
         direction = -_two_loop(gradient, steps, changes, factor)
         size = direction.abs().amax(dim=(1, 2))
-        active = active & (size > TOLERANCE[x.dtype] * (1 + x.abs().amax(dim=(1, 2))))
-        if not active.any():
+        large = size > TOLERANCE[x.dtype] * (1 + x.abs().amax(dim=(1, 2)))
+        active, moving = active & (large | ~moving), moving & large
+        if not moving.any():
             break
-        length = _step_length(problems, x, logits, loss, gradient, direction, active)
-        active = active & (length > 0)
+        length = _step_length(problems, x, logits, loss, gradient, direction, moving)
+        moving = moving & (length > 0)
+        if not steps:
+            # without a history the direction is sound: what cannot move has used up the precision
+            active = moving
         step = length[:, None, None] * direction
         x = x + step
         logits = problems.logits(x)
         loss, previous, gradient = problems.loss(logits, x), gradient, problems.gradient(logits, x)
-        steps, changes = (
-            [*steps[-HISTORY + 1 :], step],
-            [
-                *changes[-HISTORY + 1 :],
-                gradient - previous,
-            ],
-        )
-    return x, (loss_before - loss) / loss.abs().clamp(min=1), active
+        steps = [*steps[-HISTORY + 1 :], step]
+        changes = [*changes[-HISTORY + 1 :], gradient - previous]
+    return x, active
 
 
 def _step_length(
@@ -200,9 +230,16 @@ def _two_loop(
 
 def _solve(factor: Tensor, vectors: Tensor) -> Tensor:
     """Apply the inverse of the preconditioner to (S, p, C)."""
-    if factor.shape[0] > 1:
+    n_problems, p, n_columns = vectors.shape
+    if factor.shape == (n_problems, 1, p * n_columns, p * n_columns):
+        columns = vectors.permute(0, 2, 1).reshape(n_problems, 1, p * n_columns, 1)
+        solved = torch.cholesky_solve(columns, factor).reshape(n_problems, n_columns, p)
+        solved = solved.permute(0, 2, 1)
+    elif factor.shape[0] > 1:
         columns = vectors.permute(0, 2, 1)[..., None]
-        return torch.cholesky_solve(columns, factor)[..., 0].permute(0, 2, 1)
-    # one factor for all problems: S right-hand sides of one triangular solve
-    columns = vectors.permute(2, 1, 0)
-    return torch.cholesky_solve(columns, factor[0]).permute(2, 1, 0)
+        solved = torch.cholesky_solve(columns, factor)[..., 0].permute(0, 2, 1)
+    else:
+        # one factor for all problems: S right-hand sides of one triangular solve
+        solved = torch.cholesky_solve(vectors.permute(2, 1, 0), factor[0]).permute(2, 1, 0)
+    # the classes' coefficients sum to zero at the solution, where only the penalty holds them
+    return solved if n_columns == 1 else solved - solved.mean(dim=2, keepdim=True)
