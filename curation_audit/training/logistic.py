@@ -108,8 +108,10 @@ class LogisticProblems:
             design = self.design if self.shared else self.design[s]
             scaled = [(self.weights[s] * p[s, :, c])[:, None] * design for c in range(n_columns)]
             outer = torch.cat([p[s, :, c, None] * design for c in range(n_columns)], dim=1)
-            blocks = torch.block_diag(*(design.T @ one for one in scaled))
-            hessians[s] = blocks - outer.T @ torch.cat(scaled, dim=1) + ridge
+            hessians[s] = ridge - outer.T @ torch.cat(scaled, dim=1)
+            for c, one in enumerate(scaled):
+                block = slice(c * n_coefficients, (c + 1) * n_coefficients)
+                hessians[s, block, block] += design.T @ one
         return _factor(hessians[:, None])
 
 
@@ -117,6 +119,7 @@ def _factor(hessian: Tensor) -> Tensor:
     """Cholesky factors; where rounding made a matrix indefinite, of one with a larger diagonal."""
     diagonal = hessian.diagonal(dim1=-2, dim2=-1)
     jitter = torch.zeros_like(diagonal[..., :1])
+    factor: Tensor
     while True:
         factor, info = torch.linalg.cholesky_ex(hessian + torch.diag_embed(jitter * diagonal))
         failed = info[..., None] > 0
