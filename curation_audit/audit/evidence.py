@@ -138,10 +138,11 @@ def _evidence(
 
 
 def blind_features(private: PrivateRows) -> Floats:
-    """What is known of every candidate without any output, standardised, (N, d + 3).
+    """What is known of every candidate without any output, (N, d + 3).
 
-    The mean of its rows, how many rows it has, and its place in the file: a set that was sorted
-    by membership gives itself away.
+    The mean of its rows; and how many rows it has and its place in the file, as a set that was
+    sorted by membership gives itself away. Columns are standardised, and the two kinds weigh
+    alike in total: many features do not drown the place.
     """
     at_stake = private.unit != ALWAYS_IN
     unit = private.unit[at_stake]
@@ -149,7 +150,11 @@ def blind_features(private: PrivateRows) -> Floats:
     sums = np.zeros((private.n_candidates, private.features.shape[1]))
     np.add.at(sums, unit, private.features[at_stake].astype(np.float64))
     place = np.arange(private.n_candidates, dtype=np.float64)
-    columns = np.column_stack([sums / counts[:, None], counts, place, place % 2])
+    kinds = (sums / counts[:, None], np.column_stack([counts, place, place % 2]))
+    return np.column_stack([_standardised(kind) / np.sqrt(kind.shape[1]) for kind in kinds])
+
+
+def _standardised(columns: Floats) -> Floats:
     spread = columns.std(axis=0)
     standardised: Floats = (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1)
     return standardised
@@ -170,7 +175,7 @@ def blind_evidence(features: Floats, inclusion: Inclusion, rng: np.random.Genera
         rest, asked = fold != k, fold == k
         known = features[rest]
         mean = coins[:, rest].mean(axis=1, keepdims=True)
-        gram = known.T @ known + BLIND_RIDGE * len(known) / 10 * np.eye(known.shape[1])
+        gram = known.T @ known + BLIND_RIDGE * np.eye(known.shape[1])
         weights = np.linalg.solve(gram, known.T @ (coins[:, rest] - mean).T)
         evidence[:, asked] = (features[asked] @ weights).T
     return evidence

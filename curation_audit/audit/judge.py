@@ -166,8 +166,9 @@ def _metric(metrics: Metrics, rule: PolicyRule) -> Estimate | None:
     if rule.rate is None:
         found: Estimate = getattr(metrics, rule.metric)
         return found
-    points = [point for point in metrics.tpr_at_fpr if abs(point.fpr - rule.rate) < 1e-12]
-    return points[0].tpr if points else None
+    rate = rule.rate
+    # the nearest, as the plan lets a rule name its rate a rounding error away from attack.fpr
+    return min(metrics.tpr_at_fpr, key=lambda point: abs(point.fpr - rate)).tpr
 
 
 def verdict(
