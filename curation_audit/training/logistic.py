@@ -99,19 +99,21 @@ class LogisticProblems:
         """Cholesky factors of whole Hessians, (S, 1, C p, C p); the identity where not active."""
         n_columns, n_coefficients = logits.shape[2], self.design.shape[-1]
         size = n_columns * n_coefficients
-        ridge = torch.diag(self.penalty.repeat(n_columns))
         hessians = torch.eye(size, dtype=logits.dtype, device=logits.device).repeat(
             logits.shape[0], 1, 1
         )
         p = self.probabilities(logits)
+        ridge = torch.diag(self.penalty.repeat(n_columns))
         for s in active.nonzero()[:, 0].tolist():
             design = self.design if self.shared else self.design[s]
-            scaled = [(self.weights[s] * p[s, :, c])[:, None] * design for c in range(n_columns)]
-            outer = torch.cat([p[s, :, c, None] * design for c in range(n_columns)], dim=1)
-            hessians[s] = ridge - outer.T @ torch.cat(scaled, dim=1)
-            for c, one in enumerate(scaled):
+            for c in range(n_columns):
+                # of every block on its own: a difference of sums would drown in its rounding
+                curvature = -p[s, :, c, None] * p[s]
+                curvature[:, c] = p[s, :, c] * (1 - p[s, :, c])
+                weighted = (self.weights[s, :, None] * curvature)[:, :, None] * design[:, None]
                 block = slice(c * n_coefficients, (c + 1) * n_coefficients)
-                hessians[s, block, block] += design.T @ one
+                hessians[s, block] = design.T @ weighted.reshape(-1, size)
+            hessians[s] += ridge
         return _factor(hessians[:, None])
 
 
@@ -133,18 +135,21 @@ def fit_logistic(problems: LogisticProblems) -> Tensor:
     """Solve all problems: coefficients (S, p, C), to about 1e-5 (float32) or 1e-12 (float64).
 
     The accuracy is the size of the last preconditioned gradient relative to the coefficients. It
-    is reached as far as rounding lets it: a problem whose Hessian has the condition number K is
-    solved to about K times the machine precision. A problem that has converged is left alone, so
-    that others do not change its result beyond that accuracy.
+    is reached as far as rounding lets it, and given up where a round no longer lowers the loss: a
+    problem whose Hessian has the condition number K is solved to about K times the machine
+    precision. A problem that has converged is left alone, so that others do not change its
+    result beyond that accuracy.
     """
     n_problems = problems.weights.shape[0]
     n_coefficients, n_columns = problems.design.shape[-1], problems.targets.shape[2]
     coefficients = problems.design.new_zeros((n_problems, n_coefficients, n_columns))
     active = torch.ones(n_problems, dtype=torch.bool, device=coefficients.device)
-    fits = n_coefficients * n_columns <= MOST_COEFFICIENTS_OF_FULL_HESSIAN
+    # with one column the cheap blocks are whole Hessians already
+    fits = 1 < n_columns <= MOST_COEFFICIENTS_OF_FULL_HESSIAN / n_coefficients
     for i in range(MAX_ROUNDS):
         full = fits and i >= CHEAP_ROUNDS
-        coefficients, active = _lbfgs_round(problems, coefficients, active, full)
+        coefficients, gain, active = _lbfgs_round(problems, coefficients, active, full)
+        active = active & (gain > LEAST_GAIN[gain.dtype])
         if not active.any():
             break
     return coefficients
@@ -152,10 +157,14 @@ def fit_logistic(problems: LogisticProblems) -> Tensor:
 
 def _lbfgs_round(
     problems: LogisticProblems, start: Tensor, active: Tensor, full: bool
-) -> tuple[Tensor, Tensor]:
-    """Some iterations under one preconditioner; what has not converged afterwards."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Some iterations under one preconditioner.
+
+    The coefficients, by which share of itself each loss fell (S,), and what has not converged.
+    """
     x, logits = start, problems.logits(start)
     loss, gradient = problems.loss(logits, x), problems.gradient(logits, x)
+    loss_before = loss
     factor = (
         problems.full_preconditioner(logits, active) if full else problems.preconditioner(logits)
     )
@@ -180,7 +189,7 @@ def _lbfgs_round(
         loss, previous, gradient = problems.loss(logits, x), gradient, problems.gradient(logits, x)
         steps = [*steps[-HISTORY + 1 :], step]
         changes = [*changes[-HISTORY + 1 :], gradient - previous]
-    return x, active
+    return x, (loss_before - loss) / loss.abs().clamp(min=1), active
 
 
 def _step_length(
