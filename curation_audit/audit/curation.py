@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from curation_audit.audit.plan import AuditPlan
+from curation_audit.checks import SettingError
 from curation_audit.observations import Observation, Selection
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Floats, Inclusion, Indices, Labels, Probabilities, Scores
+from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
 Scope: TypeAlias = Literal["real", "shadow", "null"]
 
@@ -66,7 +67,7 @@ def tie_order(ids: Sequence[str], seed: int) -> Indices:
     Equal scores are ordered by it, so that the picks depend neither on the order of the pool nor
     on its shards.
     """
-    key = f"ties {seed}".encode()
+    key = hashlib.sha256(f"ties {seed}".encode()).digest()
     hashes = [hashlib.blake2b(i.encode(), digest_size=8, key=key).digest() for i in ids]
     rank = np.empty(len(ids), dtype=np.int64)
     rank[np.argsort(np.array(hashes, dtype="S8"), kind="stable")] = np.arange(len(ids))
@@ -91,14 +92,26 @@ def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) ->
     """From scores (S, m) to picked rows, models and their utility."""
     pool, private, test = plan.data.pool, plan.data.private, plan.data.test
     selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed))
-    if plan.downstream is None:
+    downstream = plan.downstream
+    if downstream is None:
         nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
         return Curated(Observation(scores, selection, nothing), None)
-    models = plan.downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
-    probabilities = models.predict_proba(private.features[private.unit != ALWAYS_IN])
+    models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
+
+    def asked(features: Features) -> Probabilities:
+        probabilities = models.predict_proba(features)
+        if not np.isfinite(probabilities).all():
+            raise SettingError(
+                "train",
+                f"the {downstream.name} model gave probabilities that are NaN",
+                "its training may have diverged; try a smaller learning rate",
+            )
+        return probabilities
+
+    probabilities = asked(private.features[private.unit != ALWAYS_IN])
     utility = None
     if test is not None and test.labels is not None:
-        utility = measure_utility(models.predict_proba(test.features), test.labels, plan.utility)
+        utility = measure_utility(asked(test.features), test.labels, plan.utility)
     return Curated(Observation(scores, selection, probabilities), utility)
 
 
@@ -109,8 +122,17 @@ def measure_utility(
 
     Only the classes that the test set holds compete. ``auc`` is for two of them: the ROC AUC of
     the second one's share.
+
+    Raises:
+        InputError: if ``auc`` is asked for and the test set does not hold two classes.
     """
     classes = np.unique(labels)
+    if metric == "auc" and len(classes) != 2:
+        raise SettingError(
+            "test.metric",
+            f"found 'auc', but the test set holds {len(classes)} classes",
+            "expected two; or use metric: accuracy",
+        )
     competing = probabilities[:, :, classes].astype(np.float64)
     truth = np.searchsorted(classes, labels)
     if metric == "accuracy":

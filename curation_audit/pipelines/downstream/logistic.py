@@ -62,7 +62,8 @@ class LogisticModels:
 
 
 def softmax(logits: Features) -> Probabilities:
-    """Probabilities along the last axis, float32."""
-    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: Probabilities = (odds / odds.sum(axis=-1, keepdims=True)).astype(np.float32)
+    """Probabilities along the last axis, float32; NaN where a logit is not finite."""
+    with np.errstate(invalid="ignore"):
+        odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        probabilities: Probabilities = (odds / odds.sum(axis=-1, keepdims=True)).astype(np.float32)
     return probabilities

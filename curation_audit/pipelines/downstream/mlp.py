@@ -1,5 +1,6 @@
 """A multilayer perceptron on the picked rows."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,6 +41,10 @@ class Mlp:
         checks.positive(
             epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate
         )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}.")
         for width in self.hidden:
             checks.positive(hidden=width)
 

@@ -1,5 +1,6 @@
 """All rows at or above a fixed score."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,11 @@ class Threshold:
 
     name: ClassVar[str] = "threshold"
     minimum: float
+
+    def __post_init__(self) -> None:
+        """Check the minimum."""
+        if not math.isfinite(self.minimum):
+            raise ValueError(f"minimum must be a finite number, got {self.minimum}.")
 
     def select(self, scores: Scores, tie_order: Indices) -> Selection:
         """Pick every row that reaches the minimum; ties play no role."""

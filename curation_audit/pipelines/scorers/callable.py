@@ -28,7 +28,9 @@ class CallableScorer:
 
     def describe(self) -> dict[str, Any]:
         """What stored results are told apart by."""
-        where = f"{self.function.__module__}.{self.function.__qualname__}"
+        # a partial or an object with __call__ has no name of its own: its class stands for it
+        named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
+        where = f"{named.__module__}.{named.__qualname__}"
         return {"function": where, "version": self.version}
 
     def embed(self, features: Features) -> Features:
@@ -39,9 +41,7 @@ class CallableScorer:
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams
     ) -> FittedScorers:
         """Keep what each shadow holds; the function is called when rows are scored."""
-        return CallableScorers(
-            self.function, private.features, private.row_inclusion(inclusion)
-        )
+        return CallableScorers(self.function, private.features, private.row_inclusion(inclusion))
 
     def linearise(self, private: PrivateRows, pool: Rows) -> None:
         """Nothing is known about the function."""
