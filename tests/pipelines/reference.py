@@ -4,6 +4,7 @@ Nothing here is batched and nothing is shared with the package. Private rows car
 their unit, -1 for rows that every shadow holds. ``inclusion`` is bool (S, N).
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -128,7 +129,7 @@ def mlp_model(
     """
     widths = [asked.shape[1], *hidden, n_classes]
     network = torch.nn.Sequential()
-    for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
         layer = torch.nn.Linear(n_in, n_out, dtype=torch.float64)
         weight = initial.standard_normal((n_in, n_out)) * math.sqrt(2 / n_in)
         layer.weight.data = torch.as_tensor(weight.T.copy())
@@ -149,5 +150,5 @@ def mlp_model(
             torch.nn.functional.cross_entropy(network(features[batch]), classes[batch]).backward()
             optimiser.step()
     with torch.no_grad():
-        logits = network(torch.as_tensor(asked, dtype=torch.float64))
+        logits = network(torch.tensor(asked, dtype=torch.float64))
         return torch.softmax(logits, dim=1).numpy()
