@@ -2,17 +2,17 @@
 
 A chunk's name is the hash of everything that shaped it, so a changed configuration never finds
 another's chunks, and a killed run continues where it was. The file is a line with the sha256 of
-the payload, then the payload, an uncompressed npz without pickle. ``cache/`` is as sensitive as
-the private set (mode 0700); ``release/`` is the only part to pass on.
+its name and the payload, then the payload, an uncompressed npz without pickle. ``cache/`` is as
+sensitive as the private set (mode 0700); ``release/`` is the only part to pass on.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,19 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack_arrays(payload: bytes) -> dict[str, np.ndarray]:
-    """The inverse of ``pack_arrays``; nothing is unpickled."""
-    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """The inverse of ``pack_arrays``; nothing is unpickled.
+
+    Raises:
+        ValueError: for an array of objects.
+        zipfile.BadZipFile: for bytes that are no npz.
+    """
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        return {
+            name.removesuffix(".npy"): np.lib.format.read_array(
+                io.BytesIO(archive.read(name)), allow_pickle=False
+            )
+            for name in archive.namelist()
+        }
 
 
 class ChunkStore:
@@ -119,17 +129,19 @@ class ChunkStore:
         except FileNotFoundError:
             return None
         head, _, payload = content.partition(b"\n")
-        if head.decode("ascii", "replace") != hashlib.sha256(payload).hexdigest():
+        if head != _seal(key, payload):
             return None
-        return unpack_arrays(payload)
+        try:
+            return unpack_arrays(payload)
+        except (ValueError, zipfile.BadZipFile):
+            return None
 
     def save(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write the chunk under its key."""
         if self._folder is None:
             return
         payload = pack_arrays(arrays)
-        head = hashlib.sha256(payload).hexdigest().encode() + b"\n"
-        write_atomically(self._path(key), head + payload, mode=0o600)
+        write_atomically(self._path(key), _seal(key, payload) + b"\n" + payload, mode=0o600)
 
     def _path(self, key: str) -> Path:
         if self._folder is None:
@@ -137,7 +149,12 @@ class ChunkStore:
         return self._folder / f"{key}.chunk"
 
 
-@contextmanager
+def _seal(key: str, payload: bytes) -> bytes:
+    """What a chunk's first line holds: a chunk that was moved to another name is no good there."""
+    return hashlib.sha256(key.encode() + b"\n" + payload).hexdigest().encode()
+
+
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder for one process; the lock goes with the process, however it ends.
 
@@ -167,18 +184,27 @@ def locked(folder: Path) -> Iterator[None]:
 def read_or_make_key(path: Path) -> bytes:
     """The random key that hides candidate ids in reports; made once, mode 0600.
 
+    Of audits that start at the same time all get the key of one of them.
+
     Raises:
-        InputError: if the file is there but holds no 32-byte key in hex.
+        InputError: if something is there but holds no 32-byte key in hex.
     """
-    if path.exists():
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ours = path.with_name(f"{path.name}.{os.getpid()}")
+        write_atomically(ours, os.urandom(32).hex().encode() + b"\n", mode=0o600)
         try:
-            key = bytes.fromhex(path.read_text().strip())
-        except (ValueError, UnicodeDecodeError):
-            key = b""
-        if len(key) != 32:
-            raise InputError(str(path), "found no key", "expected 64 hex digits; remove the file")
-        return key
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = os.urandom(32)
-    write_atomically(path, key.hex().encode() + b"\n", mode=0o600)
+            os.link(ours, path)  # unlike a rename this never replaces another's key
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(ours, path)
+        ours.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except (ValueError, OSError):
+        key = b""
+    if len(key) != 32:
+        raise InputError(str(path), "found no key", "expected 64 hex digits; remove the file")
     return key
