@@ -42,14 +42,13 @@ def clustered_auc(paired: PairedEvidence) -> ClusteredAuc:
     exactly one half and no variance.
     """
     of_members, of_outsiders = wins(paired)
-    n_cells = paired.members.size
-    auc = int(of_members.sum()) / (2 * n_cells**2)
-    deviations = (of_members + of_outsiders - 4 * n_cells * auc) / (2 * n_cells)
+    n_cells, total = paired.members.size, int(of_members.sum())
+    deviations = n_cells * (of_members + of_outsiders) - 2 * total
     by_pair, by_candidate = (
-        float((deviations.mean(axis=axis) ** 2).sum() / (n * max(n - 1, 1)))
+        float(((deviations.sum(axis=axis) / (2 * n_cells**3)) ** 2).sum() * n / max(n - 1, 1))
         for axis, n in ((1, paired.n_pairs), (0, paired.n_candidates))
     )
-    return ClusteredAuc(auc, by_pair, by_candidate)
+    return ClusteredAuc(total / (2 * n_cells**2), by_pair, by_candidate)
 
 
 def cross_fitting_inflation(permuted: PairedEvidence) -> float:
@@ -80,7 +79,7 @@ def auc_estimate(paired: PairedEvidence, *, confidence: float, inflation: float)
     checks.positive(inflation=inflation)
     found = clustered_auc(paired)
     auc, error = found.auc, float(np.sqrt(found.variance_by_pair))
-    if auc in (0.0, 1.0):
+    if error == 0:
         low, high = degenerate_interval(auc, paired.n_pairs, confidence)
         return Estimate(auc, low, high, confidence)
     half = float(stats.t.ppf((1 + confidence) / 2, paired.n_pairs - 1))

@@ -14,6 +14,7 @@ from curation_audit.types import Floats
 
 MIN_EXPECTED_FALSE_POSITIVES = 10
 MIN_DISTINCT_CANDIDATES = 5
+ROUNDING = 1e-12
 
 
 def measure(
@@ -65,7 +66,7 @@ def advantage_estimate(paired: PairedEvidence, *, confidence: float, inflation: 
         axis=1
     )
     value, error = float(per_pair.mean()), float(per_pair.std(ddof=1) / np.sqrt(len(per_pair)))
-    if error == 0:
+    if np.ptp(per_pair) == 0:
         low, high = degenerate_interval((1 + value) / 2, paired.n_pairs, confidence)
         return Estimate(value, 2 * low - 1, 2 * high - 1, confidence)
     half = float(stats.t.ppf((1 + confidence) / 2, paired.n_pairs - 1)) * inflation * error
@@ -123,7 +124,7 @@ def _tpr_estimate(
     """Percentiles of the pair bootstrap, stretched by ``inflation`` around the estimate."""
     alpha = 1 - confidence
     low, high = np.quantile(deviations, [alpha / 2, 1 - alpha / 2]) * inflation
-    if low == high:
+    if high - low < ROUNDING:
         return Estimate(tpr, *degenerate_interval(tpr, n_pairs, confidence), confidence)
     return Estimate(
         tpr, float(np.clip(tpr + low, 0, tpr)), float(np.clip(tpr + high, tpr, 1)), confidence

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy import optimize, special
 
 from curation_audit.game import check_pairs
 from curation_audit.types import Evidence, Floats, Inclusion
@@ -73,16 +74,21 @@ class PairedEvidence:
 
 
 def degenerate_interval(value: float, n_pairs: int, confidence: float) -> tuple[float, float]:
-    """An interval for a mean of P numbers in [0, 1] that are all 0 or all 1.
+    """An interval for a mean of P numbers in [0, 1] that show no spread at all.
 
-    Resampling sees no spread there. The exact (Clopper-Pearson) interval of P trials that agree
-    holds for any distribution on [0, 1] with that mean.
+    Resampling would give it no width. All means q for which ``P KL(value, q)`` is at most
+    ``log(2 / alpha)`` hold for any distribution on [0, 1] (Hoeffding 1963, theorem 1); at 0 and 1
+    that is the exact (Clopper-Pearson) interval of P trials that agree.
 
     >>> low, high = degenerate_interval(1.0, 64, 0.95)
     >>> round(low, 4), high
     (0.944, 1.0)
     """
-    slack = 1 - ((1 - confidence) / 2) ** (1 / n_pairs)
-    if value == 0.0:
-        return 0.0, slack
-    return (1 - slack, 1.0) if value == 1.0 else (value, value)
+    limit = math.log(2 / (1 - confidence)) / n_pairs
+
+    def excess(mean: float) -> float:
+        return float(special.rel_entr(value, mean) + special.rel_entr(1 - value, 1 - mean)) - limit
+
+    low = 0.0 if value == 0 else float(optimize.brentq(excess, 0.0, value))
+    high = 1.0 if value == 1 else float(optimize.brentq(excess, value, 1.0))
+    return low, high

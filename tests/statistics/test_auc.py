@@ -116,7 +116,8 @@ def test_evidence_that_ties_with_its_twin_is_exactly_at_chance(drawn):
     # as from a model that every shadow shares
     one = PairedEvidence(drawn.members, drawn.members.copy())
     found = auc_estimate(one, confidence=0.95, inflation=1.0)
-    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert found.value == 0.5
+    assert found.low < 0.5 < found.high  # as nothing varied, only the number of pairs tells
     assert chance_p_value(one) == 1.0
 
 

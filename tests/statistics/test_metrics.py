@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from scipy import stats
 
 from curation_audit.statistics import PairedEvidence, PairResamples, measure
@@ -67,14 +67,28 @@ def looped_advantages(one):
     return np.array(gains)
 
 
+ALL_ALIKE = PairedEvidence(np.zeros((4, 3)), np.tile([0.0, 0.0, -1.0], (4, 1)))
+
+
 @given(paired())
+@example(ALL_ALIKE)
 def test_advantage_and_balanced_accuracy_equal_a_loop(one):
     found = measured(one, fprs=(0.5,))
     assert found.advantage.value == pytest.approx(looped_advantages(one).mean())
     for part in ("value", "low", "high"):
         accuracy = getattr(found.balanced_accuracy, part)
         assert accuracy == pytest.approx((1 + getattr(found.advantage, part)) / 2)
-    assert found.advantage.low <= found.advantage.value <= found.advantage.high
+    for estimate in (found.advantage, found.balanced_accuracy, found.auc):
+        assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_pairs_that_are_all_alike_still_leave_doubt():
+    # one of three candidates is told for sure in four pairs of four
+    found = measured(ALL_ALIKE, fprs=(0.5,))
+    assert found.advantage.value == pytest.approx(1 / 3)
+    assert found.auc.value == pytest.approx(2 / 3)
+    for estimate in (found.advantage, found.auc):
+        assert estimate.low + 0.1 < estimate.value < estimate.high - 0.1
 
 
 def test_advantage_has_a_t_interval_over_pairs():

@@ -51,11 +51,28 @@ def test_unfit_evidence_is_refused(members, outsiders, message):
 
 @pytest.mark.parametrize("n_pairs", [2, 7, 64])
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
-def test_degenerate_interval_is_the_exact_binomial_one(n_pairs, confidence):
+def test_degenerate_interval_at_the_ends_is_the_exact_binomial_one(n_pairs, confidence):
     for value, successes in ((0.0, 0), (1.0, n_pairs)):
         exact = stats.binomtest(successes, n_pairs).proportion_ci(confidence, method="exact")
         found = degenerate_interval(value, n_pairs, confidence)
-        assert found == pytest.approx((exact.low, exact.high), abs=1e-12)
+        assert found == pytest.approx((exact.low, exact.high), abs=1e-11)
+
+
+@pytest.mark.parametrize(("value", "n_pairs"), [(0.5, 8), (0.9, 64), (0.1, 20)])
+def test_degenerate_interval_inside_is_that_of_hoeffding(value, n_pairs):
+    def tail(mean):
+        """Hoeffding's bound on how likely a mean that far from ``mean`` is, as he wrote it."""
+        v = value
+        return ((mean / v) ** v * ((1 - mean) / (1 - v)) ** (1 - v)) ** n_pairs
+
+    low, high = degenerate_interval(value, n_pairs, 0.95)
+    assert low < value < high
+    assert [tail(low), tail(high)] == pytest.approx([0.025, 0.025])
+    # wider than a binomial's exact interval would be by a factor, never narrower
+    if value * n_pairs == int(value * n_pairs):
+        exact = stats.binomtest(int(value * n_pairs), n_pairs).proportion_ci(0.95, "exact")
+        assert low <= exact.low + 1e-12
+        assert high >= exact.high - 1e-12
 
 
 def test_docstrings_are_right():
