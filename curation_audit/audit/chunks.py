@@ -7,7 +7,9 @@ chunk that is found by its key equals the chunk that would be computed.
 import concurrent.futures
 import contextlib
 import multiprocessing
+import os
 import pickle
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
@@ -231,6 +233,15 @@ class _Worker:
 
 def _start_worker(plan: AuditPlan, real_scores: np.ndarray) -> None:
     _Worker.plan, _Worker.real_scores = plan, real_scores
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this worker when the audit is killed; it would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(task: Task) -> Curated:
