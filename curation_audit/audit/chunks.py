@@ -8,10 +8,10 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
-import pickle
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -201,14 +201,7 @@ def _computed(
         for task in tasks:
             yield task, run_task(plan, task, real_scores)
         return
-    try:
-        pickle.dumps(plan)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        raise InputError(
-            "run.workers",
-            "the pipeline cannot be sent to worker processes",
-            "define your callables at the top level of a module, or use workers: 1",
-        ) from None
+    check_it_can_travel(plan)
     with concurrent.futures.ProcessPoolExecutor(
         max_workers=min(plan.run.workers, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
@@ -222,6 +215,18 @@ def _computed(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def check_it_can_travel(plan: AuditPlan) -> None:
+    """Raise ``InputError`` for a plan that cannot be sent to this run's own workers."""
+    try:
+        ForkingPickler.dumps(plan)
+    except Exception as error:  # a stranger's object may fail in any way
+        raise InputError(
+            "run.workers",
+            f"the pipeline cannot be sent to worker processes ({type(error).__name__})",
+            "define your callables at the top level of a module, or use workers: 1",
+        ) from None
 
 
 class _Worker:
