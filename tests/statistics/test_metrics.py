@@ -41,8 +41,10 @@ def test_counts_add_up():
         assert 5 <= point.distinct_false_positive_candidates <= min(40, point.false_positives)
 
 
-def test_operating_point_equals_a_loop():
+@pytest.mark.parametrize("decimals", [9, 0], ids=["distinct", "ties"])
+def test_operating_point_equals_a_loop(decimals):
     one, rate = gaussian_quantiles(0.7, (12, 15), seed=5), 0.1
+    one = PairedEvidence(one.members.round(decimals), one.outsiders.round(decimals))
     true_positives, false_positives, who = 0, 0, set()
     for j in range(12):
         rest = np.sort(np.delete(one.outsiders, j, axis=0), axis=None)[::-1]
@@ -53,6 +55,26 @@ def test_operating_point_equals_a_loop():
     (point,) = measured(one, fprs=(rate,)).tpr_at_fpr
     assert (point.true_positives, point.false_positives) == (true_positives, false_positives)
     assert point.distinct_false_positive_candidates == len(who)
+
+
+@pytest.mark.parametrize(("confidence", "inflation"), [(0.95, 1.0), (0.8, 1.4)])
+def test_tpr_interval_equals_a_loop(confidence, inflation):
+    one, rate = gaussian_quantiles(0.7, (10, 20), seed=8), 0.1  # 200 outsiders: an exact grid
+    resamples = PairResamples.draw(200, 10, np.random.default_rng(0))
+
+    def tpr(pairs):
+        rest = np.sort(one.outsiders[pairs], axis=None)[::-1]
+        return (one.members[pairs] > rest[int(rate * rest.size)]).mean()
+
+    drawn = [np.repeat(np.arange(10), weights.astype(int)) for weights in resamples.weights]
+    reach = np.array([tpr(pairs) for pairs in drawn]) - tpr(np.arange(10))
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(reach, [tail, 100 - tail]) * inflation
+    found = measure(
+        one, fprs=(rate,), confidence=confidence, inflation=inflation, resamples=resamples
+    ).tpr_at_fpr[0]
+    assert found.tpr.low == pytest.approx(found.tpr.value + low)
+    assert found.tpr.high == pytest.approx(found.tpr.value + high)
 
 
 def looped_advantages(one):
@@ -67,11 +89,8 @@ def looped_advantages(one):
     return np.array(gains)
 
 
-ALL_ALIKE = PairedEvidence(np.zeros((4, 3)), np.tile([0.0, 0.0, -1.0], (4, 1)))
-
-
 @given(paired())
-@example(ALL_ALIKE)
+@example(PairedEvidence(np.zeros((4, 3)), np.tile([0.0, 0.0, -1.0], (4, 1))))
 def test_advantage_and_balanced_accuracy_equal_a_loop(one):
     found = measured(one, fprs=(0.5,))
     assert found.advantage.value == pytest.approx(looped_advantages(one).mean())
@@ -82,13 +101,18 @@ def test_advantage_and_balanced_accuracy_equal_a_loop(one):
         assert estimate.low <= estimate.value <= estimate.high
 
 
-def test_pairs_that_are_all_alike_still_leave_doubt():
-    # one of three candidates is told for sure in four pairs of four
-    found = measured(ALL_ALIKE, fprs=(0.5,))
+@pytest.mark.parametrize("n_pairs", [3, 4, 6, 7])
+def test_pairs_that_are_all_alike_still_leave_doubt(n_pairs):
+    # one of three candidates is told for sure in every pair
+    one = PairedEvidence(np.zeros((n_pairs, 3)), np.tile([0.0, 0.0, -1.0], (n_pairs, 1)))
+    found = measured(one, fprs=(0.5,))
     assert found.advantage.value == pytest.approx(1 / 3)
-    assert found.auc.value == pytest.approx(2 / 3)
-    for estimate in (found.advantage, found.auc):
-        assert estimate.low + 0.1 < estimate.value < estimate.high - 0.1
+    for estimate in (found.balanced_accuracy, found.auc):
+        assert estimate.value == pytest.approx(2 / 3)
+        for end in (estimate.low, estimate.high):
+            # Hoeffding's bound for a mean of numbers in [0, 1]
+            tail = ((end * 3 / 2) ** (2 / 3) * ((1 - end) * 3) ** (1 / 3)) ** n_pairs
+            assert tail == pytest.approx(0.025)
 
 
 def test_advantage_has_a_t_interval_over_pairs():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
@@ -81,10 +81,17 @@ def test_roc_curve_equals_sklearn_at_its_rates():
     assert len(curve.fpr) == 60
 
 
+BIASED = PairedEvidence(  # where most replicates lie above the curve
+    np.array([[1.0, -3, -2], [-3, -3, 0], [0, -2, -3], [0, -1, 2], [1, 2, -3]]),
+    np.array([[-3.0, 0, -3], [1, -3, 0], [0, -1, -3], [0, 2, 3], [-2, 2, 0]]),
+)
+
+
 @given(paired(max_pairs=6), st.integers(0, 1000), st.sampled_from([1.0, 1.5, 4.0]))
+@example(BIASED, 0, 1.0)
 def test_band_holds_the_curve_and_both_rise(one, seed, inflation):
     resamples = PairResamples.draw(30, one.n_pairs, np.random.default_rng(seed))
-    curve = roc_curve(one, resamples, confidence=0.9, inflation=inflation)
+    curve = roc_curve(one, resamples, confidence=0.5, inflation=inflation)
     assert (np.diff(curve.tpr) >= 0).all()
     assert (curve.low >= 0).all()
     assert (curve.low <= curve.tpr).all()
