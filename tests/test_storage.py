@@ -246,6 +246,7 @@ def test_a_key_changes_with_any_part(change):
     [
         {"scores": ARRAYS["scores"].astype(np.float32)},
         {"scores": ARRAYS["scores"].reshape(4, 3)},
+        {"scores": ARRAYS["scores"].view(np.int64)},
         {"scores": np.nextafter(ARRAYS["scores"], 2)},
         {"scores": None},
         {"more": np.zeros(0)},

@@ -175,7 +175,7 @@ def _lbfgs_round(
         direction = -_two_loop(gradient, steps, changes, factor)
         size = direction.abs().amax(dim=(1, 2))
         large = size > TOLERANCE[x.dtype] * (1 + x.abs().amax(dim=(1, 2)))
-        active, moving = active & (large | ~moving), moving & large
+        active, moving = active & large, moving & large
         if not moving.any():
             break
         length = _step_length(problems, x, logits, loss, gradient, direction, moving)

@@ -175,6 +175,20 @@ def test_the_linearisation_is_the_derivative_at_half_weights(name, unit):
     assert np.linalg.eigvalsh(found.covariance).min() > 0
 
 
+@pytest.mark.parametrize("name", ["classifier", "mean"])
+def test_the_covariance_is_that_of_fair_coins(name):
+    """To first order the vector is a sum of independent coins times influences.
+
+    The shrinkage moves single directions towards each other, but hardly their product.
+    """
+    private, pool = private_rows(unit=tuple(range(600))), pool_rows()
+    found = CASES[name][0].linearise(private, pool)
+    assert found is not None
+    of_coins = found.influence.T @ found.influence / 4
+    ratios = np.linalg.eigvals(np.linalg.solve(of_coins, found.covariance)).real
+    np.testing.assert_allclose(np.log(ratios).mean(), 0, atol=0.15)
+
+
 def half_weight_fit(name: str, private: PrivateRows, pool: Rows):
     """The released vector as a function of the candidates' weights, by scipy."""
     from scipy.optimize import minimize
