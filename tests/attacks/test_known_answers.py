@@ -154,7 +154,10 @@ def best_row_sample():
     return 5 + rng.standard_normal((12, 9)) + inclusion @ effects, inclusion
 
 
-def test_best_rows_equal_the_loop():
+@pytest.mark.parametrize("n_bytes", [1, 8 * 9 * 2, 2**20], ids=["1", "2", "all"])
+def test_best_rows_equal_the_loop(monkeypatch, n_bytes):
+    # whatever the number of candidates in a block
+    monkeypatch.setattr("curation_audit.attacks.best_row.BYTES_PER_BLOCK", n_bytes)
     observed, inclusion = best_row_sample()
     rows = best_rows(observed, inclusion)
     for j, n in itertools.product(range(6), range(5)):

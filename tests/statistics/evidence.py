@@ -1,7 +1,6 @@
 """Evidence with known answers, slow references, and the bands of statistical tests."""
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy import stats
@@ -23,10 +22,6 @@ def random_coins(rng: np.random.Generator, n_pairs: int, n_candidates: int) -> n
     coins = rng.random((n_pairs, n_candidates)) < 0.5
     return np.stack([coins, ~coins], axis=1).reshape(2 * n_pairs, n_candidates)
 
-
-# a busy machine is no failure
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 INTEGERS = st.integers(-3, 3).map(float)
 
