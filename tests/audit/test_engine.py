@@ -102,11 +102,13 @@ def model_of(train, rows, labels, asked, scope, shadow):
 def test_every_curation_equals_the_plain_reference(whole, unit):
     """Real, shadow and null curations, from the inclusion to the utility, in float64."""
     settings, score, pick = whole
-    plan = pipeline(**settings, unit=unit, run=RunSettings(dtype="float64")).plan()
+    n_shadows = 20  # a whole chunk and a part of one
+    run, attack = RunSettings(dtype="float64"), AttackSettings(shadows=n_shadows)
+    plan = pipeline(**settings, unit=unit, run=run, attack=attack).plan()
     found = run_curations(plan, ChunkStore(None), Silence())
     data, n_units = plan.data, N if unit is None else N // 2
     ties = tie_order(data.pool.ids, SEED)
-    coins = paired_inclusion(16, n_units, Streams(SEED))
+    coins = paired_inclusion(n_shadows, n_units, Streams(SEED))
     everyone = np.ones((1, n_units), dtype=bool)
     unit = np.arange(N) if unit is None else unit
 
@@ -130,11 +132,11 @@ def test_every_curation_equals_the_plain_reference(whole, unit):
         for s, held in enumerate(inclusion):
             mine = data.private.features[reference.held_rows(held, unit)]
             check(curated, scope, s, np.array(score(mine, data.pool.features)), s)
-    for s in range(16):
+    for s in range(n_shadows):
         scores = found.null.observation.scores[s]
         np.testing.assert_array_equal(np.sort(scores), np.sort(found.real.observation.scores[0]))
         check(found.null, "null", s, scores, s)
-    assert len({tuple(one) for one in found.null.observation.scores}) == 16
+    assert len({tuple(one) for one in found.null.observation.scores}) == n_shadows
 
 
 def test_the_result_holds_what_an_audit_found():
