@@ -101,12 +101,17 @@ class AttackResult:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The attack that was best on one half of the pairs, measured on the other half."""
+    """The attack that was best on one half of the pairs, measured on the other half.
+
+    ``above_chance``: whether its AUC lies above one half at a confidence that holds for all
+    attacked stages together (Bonferroni); the verdict rests on it.
+    """
 
     attack: str
     chosen_by: str
     n_pairs_to_choose: int
     metrics: Metrics
+    above_chance: bool
 
 
 @dataclass(frozen=True, slots=True)

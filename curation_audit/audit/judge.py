@@ -105,8 +105,15 @@ def _headline(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> H
     aucs = {name: clustered_auc(one.pairs(slice(0, half))).auc for name, one in paired.items()}
     best = max(aucs, key=lambda name: aucs[name])
     inflation = _inflation(able[best][1], game)
-    metrics = _measure(plan, paired[best].pairs(slice(half, None)), inflation)
-    return Headline(best, "AUC on the first half of the pairs", half, metrics)
+    fresh = paired[best].pairs(slice(half, None))
+    together = 1 - (1 - plan.attack.confidence) / len(plan.stages)
+    return Headline(
+        best,
+        "AUC on the first half of the pairs",
+        half,
+        _measure(plan, fresh, inflation),
+        above_chance=auc_estimate(fresh, confidence=together, inflation=inflation).low > 0.5,
+    )
 
 
 def _inflation(permuted: Evidence, game: Game) -> float:
@@ -190,7 +197,7 @@ def verdict(
         )
     tripped = any(line.tripped for line in policy)
     gate = " The release policy is exceeded." if tripped else ""
-    leaking = [one for one in stages if one.headline and one.headline.metrics.auc.low > 0.5]
+    leaking = [one for one in stages if one.headline and one.headline.above_chance]
     order = {stage: i for i, stage in enumerate(STAGES)}
     if leaking:
         names = " and ".join(one.stage for one in sorted(leaking, key=lambda s: order[s.stage]))

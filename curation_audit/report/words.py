@@ -85,13 +85,13 @@ def needs(attack: dict[str, Any]) -> str:
 
 
 def against_chance(stage: dict[str, Any]) -> str:
-    """What a stage's headline interval says, in a few words."""
+    """What a stage's headline says, in a few words; stages are judged together."""
     if stage["status"] == "not observed":
         return "not observed"
     if stage["headline"] is None:
         return "no attack could run"
     auc = stage["headline"]["metrics"]["auc"]
-    if auc["low"] > 0.5:
+    if stage["headline"]["above_chance"]:
         return "above chance"
     return "below chance" if auc["high"] < 0.5 else "not told apart from chance"
 

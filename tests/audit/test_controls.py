@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from curation_audit.api import Pipeline
 from curation_audit.attacks import ATTACKS
@@ -27,6 +28,7 @@ from curation_audit.results import (
     OperatingPoint,
     StageResult,
 )
+from curation_audit.statistics import PairedEvidence
 from curation_audit.streams import Streams
 from tests.attacks.world import private_rows, public_rows
 
@@ -255,7 +257,8 @@ def stage(auc=(0.6, 0.55, 0.65), tpr=(0.05, 0.03, 0.08), name="scores"):
         balanced_accuracy=Estimate(0.6, 0.55, 0.65, 0.95),
         tpr_at_fpr=(point, other),
     )
-    return StageResult(name, "attacked", Headline("trace", "AUC", 8, metrics), ())
+    headline = Headline("trace", "AUC", 8, metrics, above_chance=metrics.auc.low > 0.5)
+    return StageResult(name, "attacked", headline, ())
 
 
 def policy_of(rule, *stages):
@@ -320,3 +323,25 @@ def test_verdict(stages, controls, policy, status, exit_code):
 def test_verdict_names_the_stages_in_order():
     found = verdict([stage(name="model"), stage(), replace(NO_LEAK, stage="selection")], [], ())
     assert found.text.endswith("from: scores and model.")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stages_are_judged_together(seed):
+    """A headline that is above chance for all stages is so alone, and the level is shared."""
+    both = Threat(observes=("scores", "selection"))
+    plan = replace(pipeline(n=12, seed=seed), threat=both).plan()
+    result = run_audit(plan)
+    attacked = [one for one in result.stages if one.headline is not None]
+    assert len(attacked) == 2
+    for one in attacked:
+        evidence = result.evidence[one.headline.attack]
+        half = len(evidence) // 4
+        fresh = PairedEvidence.split(evidence, result.inclusion).pairs(slice(half, None))
+        # the inflation is the one that explains the headline's own interval
+        wide = special.logit(one.headline.metrics.auc.high) - special.logit(
+            one.headline.metrics.auc.low
+        )
+        degrees = fresh.n_pairs - 1
+        ratio = stats.t.ppf(1 - 0.05 / 2 / 2, degrees) / stats.t.ppf(1 - 0.05 / 2, degrees)
+        low = special.expit(special.logit(one.headline.metrics.auc.value) - wide / 2 * ratio)
+        assert one.headline.above_chance == (low > 0.5)

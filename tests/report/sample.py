@@ -95,11 +95,13 @@ def stage_result(stage: Stage) -> StageResult:
     if stage == "scores":
         attacks.append(not_applicable("extract"))
     best = max(shifts, key=lambda name: shifts[name])
+    measured = metrics(shifts[best], N_PAIRS // 2)
     headline = Headline(
         best,
         "AUC on the first half of the pairs",
         N_PAIRS // 2,
-        metrics(shifts[best], N_PAIRS // 2),
+        measured,
+        above_chance=measured.auc.low > 0.5,
     )
     return StageResult(stage, "attacked", headline, tuple(attacks))
 
