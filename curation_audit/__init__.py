@@ -15,8 +15,8 @@ from curation_audit.version import __version__
 if TYPE_CHECKING:
     from curation_audit.api import Pipeline, audit, load_pipeline
     from curation_audit.attacks import ATTACKS
-    from curation_audit.audit.engine import AuditResult
-    from curation_audit.audit.plan import (
+    from curation_audit.auditing.engine import AuditResult
+    from curation_audit.auditing.plan import (
         AttackSettings,
         AuditPlan,
         PolicyRule,
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ATTACKS": "attacks",
-    "AttackSettings": "audit.plan",
-    "AuditPlan": "audit.plan",
-    "AuditResult": "audit.engine",
+    "AttackSettings": "auditing.plan",
+    "AuditPlan": "auditing.plan",
+    "AuditResult": "auditing.engine",
     "Estimate": "results",
     "InputError": "checks",
     "Metrics": "results",
     "Pipeline": "api",
-    "PolicyRule": "audit.plan",
-    "RunSettings": "audit.plan",
-    "Threat": "audit.plan",
+    "PolicyRule": "auditing.plan",
+    "RunSettings": "auditing.plan",
+    "Threat": "auditing.plan",
     "audit": "api",
     "load_pipeline": "api",
 }

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from curation_audit.audit.chunks import describe
-from curation_audit.audit.engine import AuditResult, run_audit
-from curation_audit.audit.plan import (
+from curation_audit.auditing.chunks import describe
+from curation_audit.auditing.engine import AuditResult, run_audit
+from curation_audit.auditing.plan import (
     AttackSettings,
     AuditPlan,
     PolicyRule,
@@ -17,7 +17,7 @@ from curation_audit.audit.plan import (
     Threat,
     UtilityMetric,
 )
-from curation_audit.audit.progress import Progress
+from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.config import load_plan
 from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule

@@ -14,7 +14,7 @@ from curation_audit.checks import InputError
 from curation_audit.version import __version__
 
 if TYPE_CHECKING:
-    from curation_audit.audit.plan import AuditPlan
+    from curation_audit.auditing.plan import AuditPlan
 
 PASS, GATE_TRIPPED, BAD_INPUT, UNFINISHED, INTERNAL, INVALID = range(6)
 EXAMPLES = ("med", "digits")
@@ -81,7 +81,7 @@ def init(file: str, example: str | None, force: bool) -> None:
 @set_option
 def validate(pipeline: str, assignments: tuple[str, ...]) -> None:
     """Check a pipeline and its data, and print what an audit of it would do."""
-    from curation_audit.audit.forecast import forecast
+    from curation_audit.auditing.forecast import forecast
     from curation_audit.config import load_plan
     from curation_audit.console import show_forecast
 
@@ -121,7 +121,7 @@ def attack(
     )
     plan = load_plan(pipeline, (*assignments, *options))
     if dry_run:
-        from curation_audit.audit.forecast import forecast
+        from curation_audit.auditing.forecast import forecast
         from curation_audit.console import show_forecast
 
         show_forecast(forecast(plan))
@@ -130,7 +130,7 @@ def attack(
 
 
 def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -> int:
-    from curation_audit.audit.engine import run_audit
+    from curation_audit.auditing.engine import run_audit
     from curation_audit.console import choose_progress, show_result, summary
 
     progress = choose_progress(quiet=quiet or as_json, json_logs=json_logs)
@@ -152,7 +152,7 @@ def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -
 )
 def report(run_folder: str, formats: str) -> None:
     """Write the report of a finished run again, from its report.json."""
-    from curation_audit.audit.release import render_again
+    from curation_audit.auditing.release import render_again
 
     for path in render_again(Path(run_folder), formats.split(",")):
         click.echo(str(path))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from curation_audit.results import Estimate, StageResult, duration
 
 if TYPE_CHECKING:
-    from curation_audit.audit.engine import AuditResult
-    from curation_audit.audit.forecast import Forecast
-    from curation_audit.audit.progress import Progress
+    from curation_audit.auditing.engine import AuditResult
+    from curation_audit.auditing.forecast import Forecast
+    from curation_audit.auditing.progress import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 INDEX_OF_ONE_PERCENT = 0.01
@@ -20,7 +20,7 @@ INDEX_OF_ONE_PERCENT = 0.01
 
 def choose_progress(*, quiet: bool, json_logs: bool) -> "Progress":
     """Bars on a terminal, plain lines elsewhere, JSON lines or silence where asked for."""
-    from curation_audit.audit.progress import Silence
+    from curation_audit.auditing.progress import Silence
 
     if json_logs:
         return Lines(sys.stderr, _json_line)

@@ -103,7 +103,7 @@ def test_a_failed_control_ends_in_exit_5(small, command, monkeypatch):
     def peeking(features, inclusion, rng):
         return inclusion + 0.1 * rng.standard_normal(inclusion.shape)
 
-    monkeypatch.setattr("curation_audit.audit.evidence.blind_evidence", peeking)
+    monkeypatch.setattr("curation_audit.auditing.evidence.blind_evidence", peeking)
     code, out, _ = command("attack", "--pipeline", small(), "--quiet")
     assert code == 5
     assert "audit invalid" in out

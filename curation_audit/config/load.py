@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from curation_audit.audit.plan import AuditPlan, RunSettings
+from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.sections import (
     PipelineSection,

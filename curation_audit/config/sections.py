@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from curation_audit.audit.plan import AttackSettings, PolicyRule, Threat
+from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import did_you_mean
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.rules import RULES

@@ -230,7 +230,7 @@ def test_an_internal_error_names_no_value(small, command, monkeypatch):
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("patient 4711 has value 3.5")
 
-    monkeypatch.setattr("curation_audit.audit.engine.run_curations", fail)
+    monkeypatch.setattr("curation_audit.auditing.engine.run_curations", fail)
     code, out, err = command("attack", "--pipeline", small(), "--quiet")
     assert code == 4
     assert "internal error: RuntimeError at test_bad_input.py" in err
@@ -242,7 +242,7 @@ def test_a_stop_by_the_keyboard_is_unfinished(small, command, monkeypatch):
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("curation_audit.audit.engine.run_curations", stop)
+    monkeypatch.setattr("curation_audit.auditing.engine.run_curations", stop)
     code, _, err = command("attack", "--pipeline", small(), "--quiet")
     assert code == 3
     assert "give the same command again" in err

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curation_audit.audit.curation import tie_order
+from curation_audit.auditing.curation import tie_order
 from curation_audit.checks import InputError
 from curation_audit.pipelines.base import SelectionRule
 from curation_audit.pipelines.rules import RULES

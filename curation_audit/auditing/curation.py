@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from curation_audit.audit.plan import AuditPlan
+from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
 from curation_audit.observations import Observation, Selection
 from curation_audit.pipelines.base import ALWAYS_IN

@@ -6,9 +6,9 @@ import numpy as np
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import Attack
-from curation_audit.audit.chunks import Curations, describe, one_thread
-from curation_audit.audit.plan import AuditPlan
-from curation_audit.audit.progress import Progress
+from curation_audit.auditing.chunks import Curations, describe, one_thread
+from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.progress import Progress
 from curation_audit.game import paired_inclusion, permute_pairs
 from curation_audit.observations import Candidates, Knowledge, Observation, Stage
 from curation_audit.pipelines.base import ALWAYS_IN, PrivateRows

@@ -17,9 +17,9 @@ import pytest
 
 from curation_audit import storage
 from curation_audit.api import Pipeline
-from curation_audit.audit import chunks
-from curation_audit.audit.engine import AuditResult, run_audit
-from curation_audit.audit.plan import AttackSettings, RunSettings, Threat
+from curation_audit.auditing import chunks
+from curation_audit.auditing.engine import AuditResult, run_audit
+from curation_audit.auditing.plan import AttackSettings, RunSettings, Threat
 from curation_audit.checks import InputError
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.rules.top import TopK
@@ -216,7 +216,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(out, tmp_path, monkeypatch,
 
     with monkeypatch.context() as broken:
         broken.setattr(storage, "write_atomically", fills_up)
-        broken.setattr("curation_audit.audit.release.write_atomically", fills_up)
+        broken.setattr("curation_audit.auditing.release.write_atomically", fills_up)
         with pytest.raises(OSError, match="No space left"):
             run(out)
     assert all(path.exists() for path in done)
@@ -247,7 +247,7 @@ def slow_pipeline(epochs: int, shadows: int) -> Callable[[dict[str, Any]], None]
 KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
-import curation_audit.audit.engine, curation_audit.config, curation_audit.console
+import curation_audit.auditing.engine, curation_audit.config, curation_audit.console
 from curation_audit.cli import main
 
 pipeline, undisturbed, disturbed, n_kills = sys.argv[1:]

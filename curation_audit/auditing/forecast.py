@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from curation_audit.attacks import ATTACKS
-from curation_audit.audit.chunks import Task, run_task, tasks_of
-from curation_audit.audit.evidence import knowledge_of
-from curation_audit.audit.plan import AuditPlan
+from curation_audit.auditing.chunks import Task, run_task, tasks_of
+from curation_audit.auditing.evidence import knowledge_of
+from curation_audit.auditing.plan import AuditPlan
 from curation_audit.results import duration
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 

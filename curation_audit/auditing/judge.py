@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from curation_audit.audit.evidence import AttackEvidence, Game
-from curation_audit.audit.plan import AuditPlan, PolicyRule
+from curation_audit.auditing.evidence import AttackEvidence, Game
+from curation_audit.auditing.plan import AuditPlan, PolicyRule
 from curation_audit.observations import STAGES, Stage
 from curation_audit.results import (
     AttackResult,

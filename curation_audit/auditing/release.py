@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from curation_audit.audit.chunks import Curations
-from curation_audit.audit.evidence import AttackEvidence, Game
-from curation_audit.audit.judge import CONTROLS_LEVEL
-from curation_audit.audit.plan import AuditPlan
+from curation_audit.auditing.chunks import Curations
+from curation_audit.auditing.evidence import AttackEvidence, Game
+from curation_audit.auditing.judge import CONTROLS_LEVEL
+from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.report import SCHEMA_VERSION, render_html, validate_report

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from curation_audit.audit.chunks import Curations, one_thread, run_curations
-from curation_audit.audit.evidence import AttackEvidence, Game, collect_evidence, draw_game
-from curation_audit.audit.judge import (
+from curation_audit.auditing.chunks import Curations, one_thread, run_curations
+from curation_audit.auditing.evidence import AttackEvidence, Game, collect_evidence, draw_game
+from curation_audit.auditing.judge import (
     judge_controls,
     judge_policy,
     judge_stage,
     verdict,
 )
-from curation_audit.audit.plan import AuditPlan
-from curation_audit.audit.progress import Progress, Silence
-from curation_audit.audit.release import (
+from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.progress import Progress, Silence
+from curation_audit.auditing.release import (
     build_report,
     build_run_record,
     default_id_key,

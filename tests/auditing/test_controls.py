@@ -11,11 +11,11 @@ from curation_audit.api import Pipeline
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.trace import Trace
-from curation_audit.audit import evidence as evidence_module
-from curation_audit.audit.engine import run_audit
-from curation_audit.audit.evidence import AttackEvidence, Game, blind_evidence, blind_features
-from curation_audit.audit.judge import judge_controls, judge_policy, verdict
-from curation_audit.audit.plan import AttackSettings, PolicyRule, Threat
+from curation_audit.auditing import evidence as evidence_module
+from curation_audit.auditing.engine import run_audit
+from curation_audit.auditing.evidence import AttackEvidence, Game, blind_evidence, blind_features
+from curation_audit.auditing.judge import judge_controls, judge_policy, verdict
+from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.game import paired_inclusion, permute_pairs
 from curation_audit.observations import Candidates, Knowledge, Observation, Selection
 from curation_audit.pipelines.rules import TopFraction

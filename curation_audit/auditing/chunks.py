@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from curation_audit.audit.curation import (
+from curation_audit.auditing.curation import (
     Curated,
     Scope,
     score_shadows,
     select_and_train,
     shuffled_scores,
 )
-from curation_audit.audit.plan import AuditPlan
-from curation_audit.audit.progress import Progress
+from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError
 from curation_audit.game import paired_inclusion
 from curation_audit.storage import ChunkStore, array_digest, code_digest, content_key
