@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -42,3 +44,26 @@ def test_the_readme_names_everything_there_is(name):
 @pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_the_design_describes_every_attack(name):
     assert f"`{name}`" in (ROOT / "docs" / "design.md").read_text()
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, rng):
+    """Both blocks, as they stand, on data and a file that the reader is told to have."""
+    from_file, from_frames = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "curation_audit" / "pipelines" / "med.yaml").read_text()
+    (tmp_path / "med.yaml").write_text(text.replace("shadows: 128", "shadows: 8"))
+    exec(from_file, {})
+
+    def frame(n: int) -> pd.DataFrame:
+        x = rng.standard_normal((n, 3))
+        return pd.DataFrame(x, columns=list("abc")).assign(
+            diagnosis=np.where(x[:, 0] > 0, "x", "y")
+        )
+
+    names = {
+        "patients": frame(40).assign(patient_id=np.arange(40) // 2),
+        "pool": frame(200),
+        "held_out": frame(50),
+    }
+    exec(from_frames, names)
+    assert names["result"].report["design"]["n_candidates"] == 20
