@@ -5,6 +5,7 @@ import hmac
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from curation_audit.api import Pipeline, audit
 from curation_audit.auditing.chunks import run_curations
 from curation_audit.auditing.curation import measure_utility, tie_order
+from curation_audit.auditing.engine import utility_of
 from curation_audit.auditing.plan import AttackSettings, RunSettings, Threat
 from curation_audit.auditing.progress import Silence
 from curation_audit.checks import InputError
@@ -394,6 +396,26 @@ def test_auc_is_that_of_the_share_of_the_second_class(rng):
         assert found[s] == pytest.approx(roc_auc_score(labels == 2, share), abs=1e-12)
     perfect = np.stack([labels == 0, labels * 0, labels == 2], axis=1)[None].astype(np.float32)
     assert measure_utility(perfect, labels, "auc") == [1.0]
+
+
+def test_utility_is_the_real_model_against_models_on_random_picks():
+    plan = pipeline().plan()
+    done = run_curations(plan, ChunkStore(None), Silence())
+    random = np.linspace(0, 1, 41)
+    found = utility_of(
+        plan,
+        replace(
+            done,
+            real=replace(done.real, utility=np.array([0.875])),
+            shadows=replace(done.shadows, utility=np.array([0.5, 0.75])),
+            null=replace(done.null, utility=random),
+        ),
+    )
+    assert found is not None
+    assert (found.curated, found.shadows_mean, found.random_mean) == (0.875, 0.625, 0.5)
+    # of 41 equal steps from 0 to 1, 2.5 % lie below the second
+    assert (found.random_low, found.random_high) == pytest.approx((0.025, 0.975))
+    assert (found.n_test, found.n_picked, found.n_random) == (Q, 15, 41)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(Q, int), np.arange(Q) % 3], ids=["one", "three"])
