@@ -1,6 +1,6 @@
 """Batched logistic regression against scikit-learn, Newton's method and the optimality condition.
 
-Measured on these cases: at most 3e-12 from the reference in float64, 3e-5 in float32.
+Measured on such cases: at most 1.3e-12 from scikit-learn in float64, 4e-5 in float32.
 """
 
 import numpy as np
