@@ -6,6 +6,7 @@ that calls this package.
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -42,7 +43,7 @@ def in_open_unit(**values: float) -> None:
 
 
 def positive(**values: float) -> None:
-    """Raise ``ValueError`` unless every named value is above zero."""
+    """Raise ``ValueError`` unless every named value is above zero and finite."""
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}.")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}.")

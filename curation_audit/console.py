@@ -179,11 +179,16 @@ def summary(result: "AuditResult") -> dict[str, Any]:
     """The closing table for machines."""
     keep = ("stages", "controls", "utility", "policy", "verdict", "warnings")
     slim = {key: result.report[key] for key in keep}
-    for stage in slim["stages"]:
-        stage["attacks"] = [
-            {key: one[key] for key in ("attack", "status", "reason", "metrics")}
-            for one in stage["attacks"]
-        ]
+    slim["stages"] = [
+        stage
+        | {
+            "attacks": [
+                {key: one[key] for key in ("attack", "status", "reason", "metrics")}
+                for one in stage["attacks"]
+            ]
+        }
+        for stage in slim["stages"]
+    ]
     path = None if result.report_path is None else str(result.report_path)
     return {**slim, "report": path, "exit_code": result.verdict.exit_code}
 

@@ -70,6 +70,12 @@ def write_atomically(path: Path, payload: bytes, mode: int = 0o644) -> None:
     _flush_folder(path.parent)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left half done; only for the holder of the run folder's lock."""
+    for left_over in folder.glob(f"*{TEMPORARY}"):
+        left_over.unlink(missing_ok=True)
+
+
 def _flush_folder(folder: Path) -> None:
     """Make a rename last through a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -117,8 +123,7 @@ class ChunkStore:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.chmod(0o700)
-            for left_over in folder.glob(f"*{TEMPORARY}"):
-                left_over.unlink(missing_ok=True)
+            sweep(folder)
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """The chunk, or ``None`` where there is none or its bytes are not what was written."""

@@ -35,9 +35,8 @@ def directions_of_masks(pool: Features, mask: Mask, linearised: Linearisation) -
     sizes = np.maximum(picked.sum(axis=1, keepdims=True), 1)
     covariance = design.T @ design / design.shape[0]
     ridge = RELATIVE_RIDGE * np.trace(covariance) / covariance.shape[0]
-    directions = np.linalg.solve(
-        covariance + ridge * np.eye(covariance.shape[0]), (picked @ design / sizes).T
-    ).T
+    inverse = np.linalg.pinv(covariance + ridge * np.eye(covariance.shape[0]), hermitian=True)
+    directions = picked @ design / sizes @ inverse
     spread = np.sqrt(np.einsum("sp,pq,sq->s", directions, covariance, directions))[:, None]
     reference = linearised.reference[linearised.slopes]
     target = np.sqrt(reference @ covariance @ reference)

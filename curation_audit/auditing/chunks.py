@@ -15,6 +15,8 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
+import scipy
+import sklearn
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -91,6 +93,8 @@ def plan_parts(plan: AuditPlan) -> dict[str, Any]:
         "format": CHUNK_FORMAT,
         "code": code_digest(),
         "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
         "torch": torch.__version__,
         "data": array_digest(arrays),
         "classes": list(data.classes),

@@ -35,6 +35,7 @@ from curation_audit.storage import (
     code_digest,
     pack_arrays,
     read_or_make_key,
+    sweep,
     write_atomically,
 )
 from curation_audit.training.device import resolve_device
@@ -232,6 +233,8 @@ def write_release(
         raise ValueError("this plan has no run folder.")
     release = plan.run.out / "release"
     release.mkdir(parents=True, exist_ok=True)
+    sweep(plan.run.out)
+    sweep(release)
     evidence = {one.name: one.evidence for one in found if one.evidence is not None}
     arrays = {
         "inclusion": game.inclusion,

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
+from curation_audit.api import Pipeline, audit
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import in_first, in_shadow_order, mean_of_other_pairs
 from curation_audit.attacks.best_row import best_rows, variance_of
@@ -17,6 +18,7 @@ from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.mask_extract import fit_surrogates
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.signals import log_likelihood, logit_margin
+from curation_audit.auditing.plan import AttackSettings
 from curation_audit.observations import (
     Candidates,
     Knowledge,
@@ -423,3 +425,14 @@ def test_mean_per_unit_equals_the_loop():
         np.testing.assert_allclose(candidates.mean_per_unit(values)[:, n], expected)
     with pytest.raises(ValueError, match="each of 4 candidates"):
         Candidates(np.zeros((6, 1)), unit, 4)
+
+
+def test_a_pool_of_identical_rows_tells_no_direction():
+    """Nothing can be recovered from it, and nothing breaks."""
+    rng = np.random.default_rng(0)
+    settings = AttackSettings(shadows=8)
+    private, public = rng.standard_normal((8, 3)), np.ones((30, 3))
+    result = audit(Pipeline(private=private, public=public, train=None, attack=settings))
+    for stage in result.stages[:2]:
+        assert all(one.status == "run" for one in stage.attacks)
+    assert np.all(result.evidence["mask_trace"] == 0)

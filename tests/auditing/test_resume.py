@@ -395,3 +395,11 @@ def test_workers_leave_when_the_audit_is_killed(tmp_path):
     while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(is_running, workers))
+
+
+def test_what_a_killed_writer_left_in_the_release_is_swept(tmp_path):
+    run(tmp_path / "run")
+    for folder in (tmp_path / "run", tmp_path / "run" / "release"):
+        (folder / "report.json.4711.tmp").write_text("half")
+    run(tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.tmp"))
