@@ -1,5 +1,6 @@
 """One audit from end to end."""
 
+import dataclasses
 import hashlib
 import hmac
 import time
@@ -79,11 +80,7 @@ def run_audit(plan: AuditPlan, progress: Progress | None = None) -> AuditResult:
         clock.stop("statistics", 1, 0)
         run = build_run_record(plan, started, clock.phases, out)
         path = write_release(plan, result.report, run, found, game) if out else None
-        return AuditResult(**{**_fields(result), "run": run, "report_path": path})
-
-
-def _fields(result: AuditResult) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in AuditResult.__dataclass_fields__}
+        return dataclasses.replace(result, run=run, report_path=path)
 
 
 def _judge(
