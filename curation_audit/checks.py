@@ -19,6 +19,10 @@ class InputError(Exception):
         line = f"{where}: {problem}" if where else problem
         super().__init__(" ".join(f"{line}; {hint}".split()) if hint else " ".join(line.split()))
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        """Travel from a worker process as what it is."""
+        return type(self), (self.where, self.problem, self.hint)
+
 
 class SettingError(InputError):
     """Bad input in a setting; ``where`` is its dotted path, e.g. ``attack.shadows``."""
@@ -46,4 +50,5 @@ def positive(**values: float) -> None:
     """Raise ``ValueError`` unless every named value is above zero and finite."""
     for name, value in values.items():
         if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}.")
+            demand = "finite" if value > 0 else "positive"
+            raise ValueError(f"{name} must be {demand}, got {value}.")

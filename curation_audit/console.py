@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from curation_audit.auditing.progress import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
-INDEX_OF_ONE_PERCENT = 0.01
+ONE_PERCENT = 0.01
 
 
 def choose_progress(*, quiet: bool, json_logs: bool) -> "Progress":
@@ -123,7 +123,7 @@ def _one_percent(stage: StageResult) -> str:
     if stage.headline is None:
         return "-"
     for point in stage.headline.metrics.tpr_at_fpr:
-        if abs(point.fpr - INDEX_OF_ONE_PERCENT) < 1e-12:
+        if abs(point.fpr - ONE_PERCENT) < 1e-12:
             return percent(point.tpr)
     return "not asked for"
 

@@ -103,6 +103,7 @@ class AttackResult:
 class Headline:
     """The attack that was best on one half of the pairs, measured on the other half.
 
+    ``reversed``: it ranked members below the others there, so its evidence is read in reverse.
     ``above_chance``: whether its AUC lies above one half at a confidence that holds for all
     attacked stages together (Bonferroni); the verdict rests on it.
     """
@@ -111,6 +112,7 @@ class Headline:
     chosen_by: str
     n_pairs_to_choose: int
     metrics: Metrics
+    reversed: bool
     above_chance: bool
 
 
@@ -158,7 +160,10 @@ class Utility:
 
 @dataclass(frozen=True, slots=True)
 class PolicyResult:
-    """One line of ``report.policy``; ``measured`` is ``None`` where nothing was resolvable."""
+    """One line of ``report.policy``.
+
+    ``measured`` is ``None`` where nothing was resolvable or no attack could run; that trips, too.
+    """
 
     stage: Stage
     metric: str

@@ -25,15 +25,17 @@ class BestRows:
     square: Floats
 
 
-def best_rows(observed: Scores, inclusion: Inclusion) -> BestRows:
+def best_rows(observed: Scores, inclusion: Inclusion, center: Floats | None = None) -> BestRows:
     """Choose ``argmax_k |mean_in - mean_out|`` over the other pairs, for values (S, m).
 
-    Candidates come in blocks, so that memory does not grow with N m.
+    ``center`` (m,) is subtracted first, so that sums of squares do not cancel; without it, sums
+    of picks stay whole numbers, so that ties between rows break alike whatever the coins of the
+    tested pair were. Candidates come in blocks, so that memory does not grow with N m.
     """
     check_pairs(inclusion)
-    # not centred: sums of picks stay whole numbers, so that ties between rows break alike
-    # whatever the coins of the tested pair were
     values: Floats = np.asarray(observed, dtype=np.float64)
+    if center is not None:
+        values = values - center
     n_candidates = inclusion.shape[1]
     width = max(1, BYTES_PER_BLOCK // (8 * values.shape[1]))
     squared = values**2
@@ -89,11 +91,3 @@ def _in_and_out(held: Floats, values: Floats) -> Floats:
     with_candidate = held.T @ values
     return np.stack([with_candidate, values.sum(axis=0) - with_candidate])
 
-
-def variance_of(rows: BestRows, relative_floor: float) -> Floats:
-    """Variances (P, 2, N), at least ``relative_floor`` of what all other shadows spread."""
-    variance = rows.square - rows.mean**2
-    spread = rows.square.mean(axis=1, keepdims=True) - rows.mean.mean(axis=1, keepdims=True) ** 2
-    floor = relative_floor * spread.mean(axis=2, keepdims=True) + np.finfo(np.float64).tiny
-    floored: Floats = np.maximum(variance, floor)
-    return floored

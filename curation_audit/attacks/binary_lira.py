@@ -18,7 +18,7 @@ class BinaryLira:
     name: ClassVar[str] = "binary_lira"
     title: ClassVar[str] = "LiRA on the most telling pick"
     stage: ClassVar[Stage] = "selection"
-    needs: ClassVar[frozenset[str]] = frozenset({"algorithm"})
+    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "candidates", "pool"})
     source: ClassVar[str] = "Wahdany et al. 2026, arXiv:2603.00811"
     cost: ClassVar[str] = "S N m"
 

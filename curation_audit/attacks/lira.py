@@ -17,7 +17,7 @@ class Lira:
     name: ClassVar[str] = "lira"
     title: ClassVar[str] = "LiRA (online) at the candidate"
     stage: ClassVar[Stage] = "model"
-    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "candidates", "labels"})
+    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "candidates", "labels", "pool"})
     source: ClassVar[str] = "Carlini et al. 2022, arXiv:2112.03570"
     cost: ClassVar[str] = "S N C"
 

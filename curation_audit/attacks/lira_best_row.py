@@ -5,12 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from curation_audit.attacks.best_row import best_rows, variance_of
+from curation_audit.attacks.best_row import best_rows
+from curation_audit.attacks.gaussian import floored, log_ratio, rounding_of
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
-
-RELATIVE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +19,7 @@ class LiraBestRow:
     name: ClassVar[str] = "lira_best_row"
     title: ClassVar[str] = "LiRA on the most telling pool row"
     stage: ClassVar[Stage] = "scores"
-    needs: ClassVar[frozenset[str]] = frozenset({"algorithm"})
+    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "candidates", "pool"})
     source: ClassVar[str] = "Wahdany et al. 2026, arXiv:2603.00811"
     cost: ClassVar[str] = "S N m"
 
@@ -33,10 +32,8 @@ class LiraBestRow:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N)."""
-        rows = best_rows(observation.scores, inclusion)
-        variance = variance_of(rows, RELATIVE_FLOOR)
-        tested = rows.tested[:, :, None]
-        ratio = -0.5 * (
-            (tested - rows.mean[:, None]) ** 2 / variance[:, None] + np.log(variance)[:, None]
-        )
-        return (ratio[:, :, 0] - ratio[:, :, 1]).reshape(inclusion.shape)
+        scores = observation.scores
+        rows = best_rows(scores, inclusion, center=scores.mean(axis=0, dtype=np.float64))
+        resolution = rounding_of(scores)
+        variance = floored(rows.square - rows.mean**2, rows.mean, rows.square, resolution)
+        return log_ratio(rows.tested, rows.mean, variance, resolution).reshape(inclusion.shape)

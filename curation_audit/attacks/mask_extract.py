@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from curation_audit import checks
@@ -48,10 +47,13 @@ class MaskExtract:
 
 
 def fit_surrogates(pool: Features, mask: Mask, l2: float) -> Floats:
-    """Coefficients (S, p) of logistic regressions of the picks on the pool, float32 inside."""
-    design = torch.as_tensor(np.asarray(pool, dtype=np.float32))
-    targets = torch.as_tensor(mask.astype(np.float32))[..., None]
-    problems = LogisticProblems(
-        design, targets, torch.ones_like(targets[..., 0]), torch.full((design.shape[1],), l2)
-    )
-    return fit_logistic(problems)[:, :, 0].numpy().astype(np.float64)
+    """Coefficients (S, p) of logistic regressions of the picks on the pool.
+
+    Float64, so that what a shadow's surrogate owes to its fellows' in the batch is rounding.
+    """
+    design = torch.tensor(pool, dtype=torch.float64)
+    targets = torch.tensor(mask, dtype=torch.float64)[..., None]
+    penalty = torch.full((design.shape[1],), l2, dtype=design.dtype)
+    problems = LogisticProblems(design, targets, torch.ones_like(targets[..., 0]), penalty)
+    coefficients: Floats = fit_logistic(problems)[:, :, 0].numpy()
+    return coefficients

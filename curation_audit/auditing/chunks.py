@@ -6,12 +6,15 @@ chunk that is found by its key equals the chunk that would be computed.
 
 import concurrent.futures
 import contextlib
+import hashlib
+import inspect
 import multiprocessing
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,16 +67,36 @@ def describe(part: Any) -> dict[str, Any]:
     """The name and the public settings of a scorer, rule, downstream model or attack.
 
     A part without settings of its own describes itself by ``describe()``; what it gives must
-    change whenever its results do.
+    change whenever its results do. A part from outside this package is told apart by where it
+    is defined and by that file's content.
     """
     if hasattr(part, "describe"):
-        return {"name": part.name, **part.describe()}
+        return {"name": part.name, **part.describe(), **_origin(part)}
     if not is_dataclass(part) or isinstance(part, type):
         raise ValueError(f"{part!r} must be a frozen dataclass or have describe().")
     settings = asdict(part)
     if "device" in settings:
         settings["device"] = resolve_device(settings["device"]).type
-    return {"name": getattr(part, "name", type(part).__name__), **settings}
+    return {"name": getattr(part, "name", type(part).__name__), **settings, **_origin(part)}
+
+
+def _origin(part: Any) -> dict[str, Any]:
+    """Where a stranger's class is defined; nothing for our own, which ``code_digest`` covers."""
+    kind = type(part)
+    if kind.__module__.split(".")[0] == __name__.split(".")[0]:
+        return {}
+    try:
+        source = Path(inspect.getfile(kind)).read_bytes()
+    except (OSError, TypeError):
+        raise InputError(
+            f"{kind.__module__}.{kind.__qualname__}",
+            "is defined in no file, so that its results cannot be told from an earlier version's",
+            "put the class into a module",
+        ) from None
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "source": hashlib.sha256(source).hexdigest(),
+    }
 
 
 def plan_parts(plan: AuditPlan) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """One audit from end to end."""
 
 import dataclasses
-import hashlib
-import hmac
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -13,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from curation_audit.auditing.chunks import Curations, one_thread, run_curations
-from curation_audit.auditing.evidence import AttackEvidence, Game, collect_evidence, draw_game
+from curation_audit.auditing.evidence import (
+    AttackEvidence,
+    Game,
+    check_something_runs,
+    collect_evidence,
+    draw_game,
+    knowledge_of,
+)
 from curation_audit.auditing.judge import (
     judge_controls,
     judge_policy,
@@ -25,12 +30,11 @@ from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.auditing.release import (
     build_report,
     build_run_record,
-    default_id_key,
     write_release,
 )
 from curation_audit.observations import STAGES
 from curation_audit.results import ControlResult, PolicyResult, StageResult, Utility, Verdict
-from curation_audit.storage import ChunkStore, locked, read_or_make_key
+from curation_audit.storage import ChunkStore, locked
 from curation_audit.types import Evidence, Inclusion
 
 
@@ -71,10 +75,14 @@ def run_audit(plan: AuditPlan, progress: Progress | None = None) -> AuditResult:
         started = time.time()
         store = ChunkStore(out / "cache" if out else None)
         clock = _Clock()
+        with one_thread():
+            knowledge = knowledge_of(plan)
+        check_something_runs(plan, knowledge)
         curations = run_curations(plan, store, shown)
         clock.stop("curations", curations.n_chunks, curations.n_reused)
-        game = draw_game(plan)
-        found = collect_evidence(plan, curations, game, store, shown)
+        with one_thread():
+            game = draw_game(plan)
+        found = collect_evidence(plan, curations, game, knowledge, store, shown)
         clock.stop("attacks", len(found), 0)
         result = _judge(plan, curations, game, found, shown)
         clock.stop("statistics", 1, 0)
@@ -109,7 +117,6 @@ def _judge(
         verdict=concluded,
         curations=curations,
         game=game,
-        private_fingerprint=_keyed_fingerprint(plan),
     )
     return AuditResult(
         stages=tuple(stages),
@@ -123,15 +130,6 @@ def _judge(
         run={},
         report_path=None,
     )
-
-
-def _keyed_fingerprint(plan: AuditPlan) -> str | None:
-    """The private set's fingerprint under the id key: no outsider can test a guess against it."""
-    if plan.run.out is None:
-        return None
-    digest = plan.data.fingerprints["private"]
-    key = read_or_make_key(plan.run.id_key or default_id_key(digest))
-    return hmac.new(key, digest.encode(), hashlib.sha256).hexdigest()
 
 
 def utility_of(plan: AuditPlan, curations: Curations) -> Utility | None:

@@ -9,6 +9,7 @@ from curation_audit.attacks.base import Attack
 from curation_audit.auditing.chunks import Curations, describe, one_thread
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress
+from curation_audit.checks import SettingError
 from curation_audit.game import paired_inclusion, permute_pairs
 from curation_audit.observations import Candidates, Knowledge, Observation, Stage
 from curation_audit.pipelines.base import ALWAYS_IN, PrivateRows
@@ -80,8 +81,32 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
     )
 
 
+def missing_knowledge(plan: AuditPlan, knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
+    """What each attack of the plan needs and the adversary has not, by name; often nothing."""
+    granted = knowledge.granted()
+    names = [name for stage in plan.stages for name in plan.methods(stage)]
+    return {name: tuple(sorted(ATTACKS[name].needs - granted)) for name in names}
+
+
+def check_something_runs(plan: AuditPlan, knowledge: Knowledge) -> None:
+    """Raise ``SettingError`` where no attack could run: silence would read as "no leak"."""
+    missing = missing_knowledge(plan, knowledge)
+    if not missing:
+        raise SettingError("attack.methods", "names no attack", "leave it out for all there are")
+    if all(missing.values()):
+        name, what = next(iter(missing.items()))
+        raise SettingError(
+            "threat.knows", "lets no attack run", f"{name}, for one, needs {', '.join(what)}"
+        )
+
+
 def collect_evidence(
-    plan: AuditPlan, curations: Curations, game: Game, store: ChunkStore, progress: Progress
+    plan: AuditPlan,
+    curations: Curations,
+    game: Game,
+    knowledge: Knowledge,
+    store: ChunkStore,
+    progress: Progress,
 ) -> tuple[AttackEvidence, ...]:
     """Run every attack on the shadows and on both controls; from the store where it was done."""
     attacks = [
@@ -89,7 +114,6 @@ def collect_evidence(
     ]
     found = []
     with one_thread(), progress.phase("attacks", len(attacks)) as advance:
-        knowledge = knowledge_of(plan)
         for stage, name, attack in attacks:
             missing = tuple(sorted(attack.needs - knowledge.granted()))
             if missing:

@@ -4,9 +4,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.chunks import Task, run_task, tasks_of
-from curation_audit.auditing.evidence import knowledge_of
+from curation_audit.auditing.evidence import (
+    check_something_runs,
+    knowledge_of,
+    missing_knowledge,
+)
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.results import duration
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
@@ -77,10 +80,10 @@ def forecast(plan: AuditPlan) -> Forecast:
     timed = run_task(plan, Task("shadow", 0, N_TIMED_SHADOWS), None)
     each = (time.perf_counter() - started) / N_TIMED_SHADOWS
     n_bytes = sum(array.nbytes for array in timed.to_arrays().values()) / N_TIMED_SHADOWS
-    names = [name for stage in plan.stages for name in plan.methods(stage)]
-    granted = knowledge_of(plan).granted()
-    missing = {name: sorted(ATTACKS[name].needs - granted) for name in names}
-    run = [name for name in names if not missing[name]]
+    knowledge = knowledge_of(plan)
+    check_something_runs(plan, knowledge)
+    missing = missing_knowledge(plan, knowledge)
+    run = [name for name in missing if not missing[name]]
     n_cells = n_shadows // 2 * data.private.n_candidates
     evidence_bytes = 3 * 8 * n_shadows * data.private.n_candidates * len(run)
     return Forecast(
@@ -99,7 +102,7 @@ def forecast(plan: AuditPlan) -> Forecast:
         downstream="no model" if plan.downstream is None else plan.downstream.name,
         attacks=tuple(run),
         not_applicable=tuple(
-            f"{name} needs {', '.join(missing[name])}" for name in names if missing[name]
+            f"{name} needs {', '.join(missing[name])}" for name in missing if missing[name]
         ),
         smallest_fpr=MIN_EXPECTED_FALSE_POSITIVES / n_cells,
         bytes_on_disk=int(n_bytes * 2 * n_shadows + evidence_bytes),

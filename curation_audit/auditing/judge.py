@@ -37,7 +37,7 @@ N_REPLICATES = 1000
 def judge_stage(
     plan: AuditPlan, stage: Stage, found: Sequence[AttackEvidence], game: Game
 ) -> StageResult:
-    """Metrics of all attacks at one stage, and of the headline attack on fresh pairs."""
+    """Metrics of all attacks at one stage; the headline attack on the other half of the pairs."""
     if stage not in plan.stages:
         return StageResult(stage, "not observed", None, ())
     here = [one for one in found if one.stage == stage]
@@ -92,7 +92,11 @@ def _attack_result(plan: AuditPlan, found: AttackEvidence, game: Game) -> Attack
 
 
 def _headline(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> Headline | None:
-    """Choose by AUC on the first half of the pairs, measure on the second."""
+    """Choose attack and direction by AUC on the first half of the pairs, measure on the rest.
+
+    An attack that is not calibrated may rank members below the others: read in reverse it tells
+    as much.
+    """
     able = {
         one.name: (one.evidence, one.permuted)
         for one in found
@@ -103,15 +107,18 @@ def _headline(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> H
     half = plan.attack.shadows // 4
     paired = {name: PairedEvidence.split(seen, game.inclusion) for name, (seen, _) in able.items()}
     aucs = {name: clustered_auc(one.pairs(slice(0, half))).auc for name, one in paired.items()}
-    best = max(aucs, key=lambda name: aucs[name])
+    best = max(aucs, key=lambda name: abs(aucs[name] - 0.5))
     inflation = _inflation(able[best][1], game)
     fresh = paired[best].pairs(slice(half, None))
+    if aucs[best] < 0.5:
+        fresh = PairedEvidence(-fresh.members, -fresh.outsiders)
     together = 1 - (1 - plan.attack.confidence) / len(plan.stages)
     return Headline(
         best,
         "AUC on the first half of the pairs",
         half,
         _measure(plan, fresh, inflation),
+        reversed=aucs[best] < 0.5,
         above_chance=auc_estimate(fresh, confidence=together, inflation=inflation).low > 0.5,
     )
 
@@ -155,14 +162,17 @@ def _control(
 
 
 def judge_policy(plan: AuditPlan, stages: Sequence[StageResult]) -> tuple[PolicyResult, ...]:
-    """Compare every line of ``report.policy`` with the headline attack of its stage."""
+    """Compare every line of ``report.policy`` with the headline attack of its stage.
+
+    What could not be measured trips the gate: a gate that nobody looked through is shut.
+    """
     by_stage = {stage.stage: stage for stage in stages}
     results = []
     for rule in plan.policy:
         headline = by_stage[rule.stage].headline
         estimate = None if headline is None else _metric(headline.metrics, rule)
         measured = None if estimate is None else getattr(estimate, rule.bound)
-        tripped = measured is not None and measured > rule.above
+        tripped = measured is None or measured > rule.above
         results.append(
             PolicyResult(rule.stage, rule.metric, rule.bound, rule.above, measured, tripped)
         )
@@ -195,16 +205,40 @@ def verdict(
             f"(attack {first.attack}{place}, AUC {first.auc.value:.3f}). "
             "No number of this audit can be trusted until the cause is found.",
         )
-    tripped = any(line.tripped for line in policy)
-    gate = " The release policy is exceeded." if tripped else ""
-    leaking = [one for one in stages if one.headline and one.headline.above_chance]
-    order = {stage: i for i, stage in enumerate(STAGES)}
+    exit_code = int(any(line.tripped for line in policy))
+    gate = " The release policy is exceeded, or could not be measured." if exit_code else ""
+    unmeasured = [one.stage for one in stages if one.status == "attacked" and not one.headline]
+    gap = f" Nothing could be measured at: {' and '.join(unmeasured)}." if unmeasured else ""
+    leaking = [one.stage for one in stages if one.headline and one.headline.above_chance]
+    leaking.sort(key=STAGES.index)
     if leaking:
-        names = " and ".join(one.stage for one in sorted(leaking, key=lambda s: order[s.stage]))
-        text = f"Who was in the private set can be told better than by chance from: {names}."
-        return Verdict("leak found", int(tripped), text + gate)
+        text = (
+            f"Who was in the private set can be told better than by chance from: {_and(leaking)}."
+        )
+        return Verdict("leak found", exit_code, text + gap + gate)
+    return Verdict("no leak found", exit_code, _no_leak(stages) + gap + gate)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)
+
+
+def _no_leak(stages: Sequence[StageResult]) -> str:
+    """What "no leak found" rests on, and what it leaves open."""
+    headlines = [one.headline for one in stages if one.headline is not None]
+    measured = [one for stage in stages for one in stage.attacks if one.metrics is not None]
+    if not headlines:
+        return "No attack could run."
+    auc = headlines[0].metrics.auc
     text = (
-        "No attack of this audit told members from others better than by chance. "
-        "That is evidence against these attacks, not a proof of privacy."
+        f"No stage's headline attack, measured on {headlines[0].metrics.n_pairs} pairs of shadows, "
+        f"was above chance at {auc.confidence:.0%} confidence for all stages together. That is "
+        "evidence against these attacks, not a proof of privacy."
     )
-    return Verdict("no leak found", int(tripped), text + gate)
+    open_ = [one.attack for one in measured if one.metrics and one.metrics.auc.low > 0.5]
+    if open_:
+        text += (
+            f" Taken one by one over all pairs, {len(open_)} of {len(measured)} attacks have an "
+            f"interval above chance ({_and(open_)}): add shadows to settle it."
+        )
+    return text

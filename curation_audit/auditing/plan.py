@@ -29,6 +29,13 @@ class Threat:
     observes: tuple[Stage, ...] = STAGES
     knows: tuple[Knows, ...] = ("algorithm", "candidates", "labels", "pool")
 
+    def __post_init__(self) -> None:
+        """Check that something is seen."""
+        if not self.observes:
+            raise SettingError(
+                "threat.observes", "found nothing", f"expected some of {', '.join(STAGES)}"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackSettings:
@@ -61,6 +68,10 @@ class AttackSettings:
             )
         for stage, names in self.methods.items():
             known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
+            if len(set(names)) < len(names):
+                raise SettingError(
+                    f"attack.methods.{stage}", "names an attack twice", "once will do"
+                )
             for name in names:
                 if name not in known:
                     raise SettingError(
@@ -104,7 +115,9 @@ class PolicyRule:
     bound: Literal["value", "low", "high"] = "low"
 
     def __post_init__(self) -> None:
-        """Check the metric's name."""
+        """Check the metric's name and the limit."""
+        if not -1 <= self.above <= 1:
+            raise SettingError("report.policy", f"found above: {self.above}", "expected -1 to 1")
         if self.metric in ("auc", "advantage", "balanced_accuracy"):
             return
         if self.rate is None:

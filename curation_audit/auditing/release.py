@@ -42,6 +42,7 @@ from curation_audit.training.device import resolve_device
 from curation_audit.version import __version__
 
 FORMATS = ("html", "json")
+FEW_SHADOWS = 32
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow", "matplotlib")
 
 BLIND_NOTE = (
@@ -50,8 +51,6 @@ BLIND_NOTE = (
 )
 
 LIMITATIONS = (
-    "Shadows hold about half of the candidates, so the numbers describe a private set of half "
-    "the size; a larger set usually leaks less per record.",
     "All numbers are estimates for these candidates and new shadows. None of them bounds what a "
     "stronger attack could find, and none is a differential privacy parameter.",
     "Only the attacks listed were run, with the knowledge listed. An attack that is not "
@@ -71,7 +70,6 @@ def build_report(
     verdict: Verdict,
     curations: Curations,
     game: Game,
-    private_fingerprint: str | None,
 ) -> dict[str, Any]:
     """The tree of report.json; it holds nothing that differs between runs of one audit."""
     tool = {"name": "curation-audit", "version": __version__, "code_digest": code_digest()}
@@ -95,9 +93,9 @@ def build_report(
             "policy": policy,
             "verdict": verdict,
             "warnings": [*plan.data.warnings, *_design_warnings(plan, curations)],
-            "data": _data(plan, private_fingerprint),
+            "data": _data(plan),
             "configuration": plan.configuration,
-            "limitations": LIMITATIONS,
+            "limitations": [_size_limitation(plan, game), *LIMITATIONS],
         }
     )
     validate_report(report)
@@ -132,11 +130,25 @@ def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]
     }
 
 
+def _size_limitation(plan: AuditPlan, game: Game) -> str:
+    """What size of private set the numbers describe."""
+    held = plan.data.private.row_inclusion(game.inclusion).sum(axis=1).mean()
+    return (
+        f"Shadows hold {held:.0f} of the {len(plan.data.private)} private rows on average, so the "
+        "numbers describe a private set of that size; a larger set usually leaks less per record."
+    )
+
+
 def _design_warnings(plan: AuditPlan, curations: Curations) -> list[str]:
     """What a reader should know about how this audit was laid out."""
     warnings = []
     if not curations.shadows.observation.selection.sizes.all():
         warnings.append("Some shadows picked no row at all; their models learned nothing.")
+    if plan.attack.shadows < FEW_SHADOWS:
+        warnings.append(
+            f"With {plan.attack.shadows} shadows the controls would notice gross faults only; "
+            f"{FEW_SHADOWS} or more are advised."
+        )
     n_cells = plan.attack.shadows // 2 * plan.data.private.n_candidates
     hidden = [f"{fpr:g}" for fpr in plan.attack.fpr if fpr * n_cells < 10]
     if hidden:
@@ -147,13 +159,16 @@ def _design_warnings(plan: AuditPlan, curations: Curations) -> list[str]:
     return warnings
 
 
-def _data(plan: AuditPlan, private_fingerprint: str | None) -> dict[str, Any]:
+def _data(plan: AuditPlan) -> dict[str, Any]:
+    """Sizes and fingerprints; those of patients' rows are keyed, so that no guess can be tested."""
     data = plan.data
     test = None
     if data.test is not None:
-        test = {"n_rows": len(data.test), "fingerprint": data.fingerprints["test"]}
+        fingerprint = _keyed_fingerprint(plan, data.fingerprints["test"])
+        test = {"n_rows": len(data.test), "fingerprint": fingerprint}
+    fingerprint = _keyed_fingerprint(plan, data.fingerprints["private"])
     return {
-        "private": {"n_rows": len(data.private), "fingerprint": private_fingerprint},
+        "private": {"n_rows": len(data.private), "fingerprint": fingerprint},
         "pool": {"n_rows": len(data.pool), "fingerprint": data.fingerprints["public"]},
         "test": test,
         "n_private_rows_in_pool": data.n_private_rows_in_pool,
@@ -211,10 +226,21 @@ def default_id_key(private_digest: str) -> Path:
     return Path(data_home) / "curation-audit" / "id-keys" / f"{private_digest[:16]}.key"
 
 
+def id_key(plan: AuditPlan) -> bytes:
+    """The key of the plan's private set."""
+    return read_or_make_key(plan.run.id_key or default_id_key(plan.data.fingerprints["private"]))
+
+
+def _keyed_fingerprint(plan: AuditPlan, digest: str) -> str | None:
+    """A digest under the id key; ``None`` for a run that writes nothing."""
+    if plan.run.out is None:
+        return None
+    return hmac.new(id_key(plan), digest.encode(), hashlib.sha256).hexdigest()
+
+
 def keyed_ids(plan: AuditPlan) -> list[str]:
     """The candidates' ids as keyed hashes, 16 hex digits each."""
-    path = plan.run.id_key or default_id_key(plan.data.fingerprints["private"])
-    key = read_or_make_key(path)
+    key = id_key(plan)
     return [
         hmac.new(key, unit.encode(), hashlib.sha256).hexdigest()[:16]
         for unit in plan.data.private.unit_ids
@@ -228,7 +254,11 @@ def write_release(
     found: Sequence[AttackEvidence],
     game: Game,
 ) -> Path | None:
-    """Write run.json and the release folder; the path of the HTML report if one was asked for."""
+    """Write run.json, the evidence and the release folder; the path of the HTML report, if any.
+
+    The evidence stays beside the release folder: its columns stand in the order of the private
+    file, so that a keyed id tells its row to whoever knows that order.
+    """
     if plan.run.out is None:
         raise ValueError("this plan has no run folder.")
     release = plan.run.out / "release"
@@ -242,9 +272,12 @@ def write_release(
         **{f"evidence_{name}": values for name, values in evidence.items()},
     }
     write_atomically(plan.run.out / "run.json", json_bytes(run))
-    write_atomically(release / "evidence.npz", pack_arrays(arrays))
+    write_atomically(plan.run.out / "evidence.npz", pack_arrays(arrays), mode=0o600)
     write_atomically(release / "report.json", json_bytes(report))
-    return write_rendering(plan.run.out) if "html" in plan.formats else None
+    if "html" in plan.formats:
+        return write_rendering(plan.run.out)
+    (release / "report.html").unlink(missing_ok=True)  # it would tell of an earlier audit
+    return None
 
 
 def json_bytes(tree: Mapping[str, Any]) -> bytes:

@@ -157,8 +157,21 @@ def _folder_name(name: str) -> str:
 
 
 def _printable(root: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree as JSON values; YAML dates become text. Where results go is no setting of them."""
+    """The tree as JSON values; YAML dates become text.
+
+    Where results go is no setting of them. Of absolute paths only the last part is kept: reports
+    are passed on, and need not tell how a machine is laid out.
+    """
     tree = {key: value for key, value in root.items() if key != "run"}
+    for name in ("private", "public", "test"):
+        source = (tree.get(name) or {}).get("source") or {}
+        short = {
+            key: Path(value).name
+            for key, value in source.items()
+            if key in ("path", "folder") and Path(str(value)).is_absolute()
+        }
+        if short:
+            tree[name] = tree[name] | {"source": source | short}
     run = {k: v for k, v in (root.get("run") or {}).items() if k in ("device", "dtype")}
     printable: dict[str, Any] = json.loads(json.dumps(tree | {"run": run}, default=str))
     return printable

@@ -11,6 +11,9 @@ from curation_audit.checks import InputError
 
 Path_: TypeAlias = tuple[str | int, ...]
 MOST_BYTES = 1_000_000
+MOST_DEPTH = 50
+# what PyYAML raises for a date or a number that is none, and for a tower of brackets
+UNREADABLE = (ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,7 @@ def read_tree(path: Path) -> ConfigTree:
         raise InputError(str(path), f"found {len(content)} bytes, expected a short YAML file")
     try:
         text = content.decode()
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise InputError(
-                    _at(path, event.start_mark), "found an alias (*name)", "write the value out"
-                )
+        _check_events(text, path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         root = yaml.safe_load(text)
     except UnicodeDecodeError:
@@ -67,13 +66,31 @@ def read_tree(path: Path) -> ConfigTree:
         mark = error.problem_mark or error.context_mark
         where = _at(path, mark) if mark else str(path)
         raise InputError(where, f"is not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise InputError(str(path), f"is not valid YAML: {error}") from None
+    except (yaml.YAMLError, *UNREADABLE) as error:
+        raise InputError(str(path), f"is not valid YAML: {_short(error)}") from None
     if not isinstance(root, dict) or not isinstance(node, yaml.MappingNode):
         raise InputError(f"{path}:1:1", "found no mapping", "expected keys like 'version: 1'")
     places: dict[Path_, tuple[int, int]] = {(): (1, 1)}
     _note_places(node, (), places, path)
     return ConfigTree(str(path), root, places)
+
+
+def _check_events(text: str, path: Path) -> None:
+    """Refuse aliases, and nesting that nobody writes by hand."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(
+                _at(path, event.start_mark), "found an alias (*name)", "write the value out"
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise InputError(_at(path, event.start_mark), f"is nested {depth} deep")
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _at(path: Path, mark: Any) -> str:
@@ -119,8 +136,8 @@ def override(tree: ConfigTree, assignments: Sequence[str]) -> ConfigTree:
             )
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {assignment}", "the value is not valid YAML") from None
+        except (yaml.YAMLError, *UNREADABLE):
+            raise InputError(f"--set {dotted}", "the value is not valid YAML") from None
         place = root
         for part in path[:-1]:
             if place.get(part) is None:

@@ -76,7 +76,16 @@ def check_labels(data: ReadSet, pool: ReadSet, classes: tuple[str, ...]) -> None
             f"names a label column, but {pool.where} names none",
             "name the pool's label column too, or leave this one out",
         )
-    if strange := sorted(set(data.labels) - set(classes)):
+    strange = sorted(set(data.labels) - set(classes))
+    if strange and data.name == "private":
+        # a wrong column would put patients' names into a log
+        rows = [i for i, label in enumerate(data.labels, start=1) if label not in classes]
+        raise InputError(
+            data.where,
+            f"{len(rows)} rows have labels that the pool lacks, the first is row {rows[0]}",
+            f"the pool has {quoted(classes)}",
+        )
+    if strange:
         raise InputError(
             data.where,
             f"has labels that the pool lacks: {quoted(strange)}",

@@ -55,7 +55,7 @@ def _ladder_row(stage: dict[str, Any]) -> Row:
         return Row(stage["stage"], words.against_chance(stage))
     auc = stage["headline"]["metrics"]["auc"]
     text = f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
-    colour = ORANGE if auc["low"] > 0.5 else BLUE
+    colour = ORANGE if stage["headline"]["above_chance"] else BLUE
     return Row(stage["stage"], text, auc["value"], auc["low"], auc["high"], colour)
 
 

@@ -14,6 +14,8 @@ from curation_audit.types import Floats
 
 MIN_EXPECTED_FALSE_POSITIVES = 10
 MIN_DISTINCT_CANDIDATES = 5
+# ties keep the realised rate below the one asked for; nobody named that way is no rate of 0
+LEAST_SHARE_OF_FPR = 0.5
 ROUNDING = 1e-12
 
 
@@ -99,12 +101,14 @@ def _operating_point(
         )
         return OperatingPoint(fpr, "not resolvable", reason, expected)
     threshold = thresholds_at_fpr(paired, fpr)[:, None]
-    at_or_above = paired.outsiders >= threshold
-    n_distinct = int(at_or_above.any(axis=0).sum())
+    hits, false_alarms = paired.members > threshold, paired.outsiders > threshold
+    if not hits.any() and false_alarms.mean() < LEAST_SHARE_OF_FPR * fpr:
+        reason = f"tied evidence: the nearest decision below has rate {false_alarms.mean():.2g}"
+        return OperatingPoint(fpr, "not resolvable", reason, expected)
+    n_distinct = int((paired.outsiders >= threshold).any(axis=0).sum())
     if n_distinct < MIN_DISTINCT_CANDIDATES:
         reason = f"the threshold rests on {n_distinct} candidates, {MIN_DISTINCT_CANDIDATES} needed"
         return OperatingPoint(fpr, "not resolvable", reason, expected)
-    hits, false_alarms = paired.members > threshold, paired.outsiders > threshold
     return OperatingPoint(
         fpr,
         "resolved",

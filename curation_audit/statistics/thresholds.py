@@ -18,7 +18,8 @@ def thresholds_at_fpr(paired: PairedEvidence, fpr: float) -> Floats:
     n_pairs, n_candidates = paired.outsiders.shape
     order = np.argsort(-paired.outsiders, axis=None, kind="stable")
     values, pairs = paired.outsiders.ravel()[order], order // n_candidates
-    allowed = int(np.floor(fpr * (n_pairs - 1) * n_candidates + 1e-9))
+    n_others = (n_pairs - 1) * n_candidates
+    allowed = min(int(np.floor(fpr * n_others + 1e-9)), n_others - 1)
     return np.array([values[pairs != j][allowed] for j in range(n_pairs)])
 
 

@@ -199,7 +199,8 @@ def test_what_is_not_granted_is_told(attack):
     for need, knowledge in poorer.items():
         missing = attack.needs - knowledge.granted()
         assert (need in missing) == (need in attack.needs)
-    if attack.needs == {"algorithm"}:
+    if attack.name in ("lira_best_row", "binary_lira"):
+        # what they need was needed to make the shadows, and went into the observation
         assert evidence(attack, WORLD, knowledge=Knowledge()).shape == WORLD.inclusion.shape
     else:
         with pytest.raises(ValueError, match="this attack needs"):

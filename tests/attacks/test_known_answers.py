@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from curation_audit.api import Pipeline, audit
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import in_first, in_shadow_order, mean_of_other_pairs
-from curation_audit.attacks.best_row import best_rows, variance_of
+from curation_audit.attacks.best_row import best_rows
 from curation_audit.attacks.binary_lira import BinaryLira
-from curation_audit.attacks.gaussian import MIN_PAIRS_FOR_OWN_VARIANCE, gaussian_evidence
+from curation_audit.attacks.gaussian import MIN_PAIRS_FOR_OWN_VARIANCE, floored, gaussian_evidence
 from curation_audit.attacks.linear import directions_of_masks, released_vectors, traced, whitened
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.mask_extract import fit_surrogates
@@ -169,7 +169,8 @@ def test_best_rows_equal_the_loop(monkeypatch, n_bytes):
         assert rows.mean[j, :, n] == pytest.approx([inside.mean(), outside.mean()])
         squares = [(inside**2).mean(), (outside**2).mean()]
         assert rows.square[j, :, n] == pytest.approx(squares)
-        assert variance_of(rows, 1e-6)[j, :, n] == pytest.approx([inside.var(), outside.var()])
+        variance = floored(rows.square - rows.mean**2, rows.mean, rows.square, 0.0)
+        assert variance[j, :, n] == pytest.approx([inside.var(), outside.var()])
 
 
 def test_lira_best_row_equals_the_loop():
@@ -205,7 +206,34 @@ def test_binary_lira_equals_the_loop():
 def test_floor_keeps_variances_of_constant_rows_positive():
     inclusion = random_coins(np.random.default_rng(0), 6, 3)
     observed = np.concatenate([inclusion[:, :1] * 1.0, np.zeros((12, 1))], axis=1)
-    assert (variance_of(best_rows(observed, inclusion), 1e-6) > 0).all()
+    rows = best_rows(observed, inclusion)
+    assert (floored(rows.square - rows.mean**2, rows.mean, rows.square, 0.0) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("level", [0.0, 0.1, -3.7e5])
+def test_scores_that_are_all_equal_tell_nothing(dtype, level):
+    """Rounding of sums is no evidence."""
+    inclusion = random_coins(np.random.default_rng(0), 32, 7)
+    scores = np.full((64, 20), level, dtype=dtype)
+    seen = Observation(scores, Selection.from_mask(scores > 5), np.zeros((64, 7, 2), np.float32))
+    found = LiraBestRow().evidence(
+        seen, inclusion, Knowledge(), streams=Streams(0).for_shadows("t", range(64))
+    )
+    assert not found.any()
+    assert not gaussian_evidence(np.full((64, 7), level, dtype=dtype), inclusion).any()
+
+
+def test_a_far_offset_changes_nothing():
+    rng = np.random.default_rng(1)
+    inclusion, scores = random_coins(rng, 16, 5), rng.standard_normal((32, 9))
+    streams = Streams(0).for_shadows("t", range(32))
+    found = []
+    for offset in (0.0, 2.0**30):
+        shifted = (np.round(scores * 2**10) / 2**10) + offset
+        seen = Observation(shifted, Selection.from_mask(scores > 9), np.zeros((32, 5, 2), "f4"))
+        found.append(LiraBestRow().evidence(seen, inclusion, Knowledge(), streams=streams))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-3)
 
 
 def test_sorting_by_coin_and_back():

@@ -257,7 +257,9 @@ def stage(auc=(0.6, 0.55, 0.65), tpr=(0.05, 0.03, 0.08), name="scores"):
         balanced_accuracy=Estimate(0.6, 0.55, 0.65, 0.95),
         tpr_at_fpr=(point, other),
     )
-    headline = Headline("trace", "AUC", 8, metrics, above_chance=metrics.auc.low > 0.5)
+    headline = Headline(
+        "trace", "AUC", 8, metrics, reversed=False, above_chance=metrics.auc.low > 0.5
+    )
     return StageResult(name, "attacked", headline, ())
 
 
@@ -288,12 +290,12 @@ def test_policy_compares_the_bound_that_it_names(metric, bound, measured):
         assert (line.stage, line.metric, line.bound) == ("scores", metric, bound)
 
 
-def test_policy_is_not_tripped_by_what_could_not_be_measured():
+def test_what_could_not_be_measured_trips_the_policy():
     rule = PolicyRule(stage="scores", metric="tpr@0.01", above=0.0)
     (line,) = policy_of(rule, stage(tpr=None))
-    assert (line.measured, line.tripped) == (None, False)
+    assert (line.measured, line.tripped) == (None, True)
     (line,) = policy_of(rule, StageResult("scores", "attacked", None, ()))
-    assert (line.measured, line.tripped) == (None, False)
+    assert (line.measured, line.tripped) == (None, True)
 
 
 TRIPPED = policy_of(PolicyRule(stage="scores", metric="auc", above=0.5))

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,13 +15,15 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from curation_audit.api import Pipeline, audit
+from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.chunks import run_curations
 from curation_audit.auditing.curation import measure_utility, tie_order
 from curation_audit.auditing.engine import utility_of
 from curation_audit.auditing.plan import AttackSettings, RunSettings, Threat
 from curation_audit.auditing.progress import Silence
-from curation_audit.checks import InputError
+from curation_audit.checks import InputError, SettingError
 from curation_audit.game import check_pairs, paired_inclusion
+from curation_audit.observations import STAGES
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.downstream.mlp import Mlp
 from curation_audit.pipelines.rules.threshold import Threshold
@@ -202,7 +205,7 @@ def test_arrays_frames_and_the_command_line_agree(small, command, tables, tmp_pa
             unit=tables["private"]["Pat.Nr"],
         )
     )
-    with np.load(release / "evidence.npz", allow_pickle=False) as written:
+    with np.load(release.parent / "evidence.npz", allow_pickle=False) as written:
         for result in (by_frames, by_arrays):
             assert to_plain(result.stages) == report["stages"]
             assert to_plain(result.controls) == report["controls"]["results"]
@@ -296,8 +299,9 @@ def test_without_a_model_the_stage_is_not_observed():
 @pytest.mark.parametrize(
     ("withheld", "lost"),
     [
-        ("pool", {"trace", "extract", "mask_trace", "mask_extract"}),
-        ("candidates", {"trace", "extract", "mask_trace", "mask_extract", "loss", "lira"}),
+        ("pool", set(ATTACKS) - {"loss"}),
+        ("labels", {"loss", "lira"}),
+        ("algorithm", set(ATTACKS) - {"loss"}),
     ],
 )
 def test_attacks_that_need_what_is_withheld_say_so(withheld, lost):
@@ -308,6 +312,78 @@ def test_attacks_that_need_what_is_withheld_say_so(withheld, lost):
     assert all(reason.startswith("needs ") for reason in reasons(result).values())
     assert all(withheld in reason or "labels" in reason for reason in reasons(result).values())
     assert not lost & set(result.evidence)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threat": Threat(knows=("algorithm", "pool"))}, "threat.knows: lets no attack run"),
+        ({"threat": Threat(knows=())}, "threat.knows: lets no attack run"),
+        (
+            {"attack": AttackSettings(shadows=8, methods=dict.fromkeys(STAGES, ()))},
+            "attack.methods: names no attack",
+        ),
+    ],
+)
+def test_an_audit_without_any_attack_is_refused(settings, message):
+    """It would end in "no leak found"."""
+    with pytest.raises(InputError, match=message):
+        audit(pipeline(**settings))
+
+
+def test_an_attack_that_is_below_chance_is_read_in_reverse():
+    """Losses are lower where a far scorer kept a member's like out; that tells as much."""
+
+    def farthest(private, pool):
+        return -np.linalg.norm(pool[:, None] - private[None], axis=2).min(axis=1)
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 2)) * 2
+    sets = {"private": x, "public": np.repeat(x, 3, axis=0) + 0.05 * rng.standard_normal((120, 2))}
+    labels = {name: (one[:, 0] * one[:, 1] > 0).astype(int) for name, one in sets.items()}
+    result = audit(
+        Pipeline(
+            **sets,
+            labels=labels,
+            scorer=lambda private, pool: -farthest(private, pool),
+            select=TopK(k=60),
+            train=Mlp(hidden=(32,), epochs=60, batch_size=16),
+            attack=AttackSettings(shadows=96, methods={"model": ("loss",)}),
+            threat=Threat(observes=("model",)),
+        )
+    )
+    headline = result.stages[2].headline
+    assert result.stages[2].attacks[0].metrics.auc.high < 0.5
+    assert headline.reversed
+    assert headline.metrics.auc.low > 0.5
+    assert result.verdict.status == "leak found"
+
+
+def test_bad_input_of_a_worker_arrives_as_such():
+    for kind in (InputError, SettingError):
+        error = pickle.loads(pickle.dumps(kind("where", "problem", "hint")))
+        assert (type(error), str(error)) == (kind, "where: problem; hint")
+
+
+def test_absolute_paths_are_shortened_in_the_report(small, command, tmp_path):
+    def absolute(tree):
+        tree["private"]["source"]["path"] = str(tmp_path / "private.parquet")
+
+    assert command("attack", "--pipeline", small(absolute), "--quiet")[0] in (0, 1)
+    for name in ("report.json", "report.html"):
+        text = (tmp_path / "run" / "release" / name).read_text()
+        assert str(tmp_path) not in text
+        assert "private.parquet" in text
+
+
+def test_a_rendering_that_was_not_asked_for_does_not_outlive_its_audit(small, command, tmp_path):
+    page = tmp_path / "run" / "release" / "report.html"
+    pipeline_file = small()
+    command("attack", "--pipeline", pipeline_file, "--quiet")
+    assert page.exists()
+    options = ("--set", "report.formats=[json]", "--seed", "77", "--quiet")
+    command("attack", "--pipeline", pipeline_file, *options)
+    assert not page.exists()
 
 
 def test_a_stage_that_is_not_observed_is_not_attacked():
@@ -331,7 +407,7 @@ def test_no_private_value_or_id_leaves_the_cache(small, command, tables, tmp_pat
     assert code in (0, 1, 5), err
     texts = {"stdout": out.encode(), "stderr": err.encode()}
     run = tmp_path / "run"
-    for path in (run / "run.json", *(run / "release").iterdir()):
+    for path in (run / "run.json", run / "evidence.npz", *(run / "release").iterdir()):
         texts[path.name] = path.read_bytes()
     assert set(texts) >= {"report.json", "report.html", "evidence.npz", "run.json"}
     values = [SECRET + 0.5 * i for i in range(n)]
@@ -347,14 +423,22 @@ def test_no_private_value_or_id_leaves_the_cache(small, command, tables, tmp_pat
     assert all(secret in source for secret in (b"XYZZY", b"PLUGH", b"73914.687"))
 
 
-def test_candidates_are_released_under_keyed_ids_only(small, command, tables, tmp_path):
+def test_evidence_names_candidates_by_keyed_ids_and_stays_out_of_the_release(
+    small, command, tables, tmp_path
+):
     key = tmp_path / "my.key"
     assert command("attack", "--pipeline", small(), "--set", f"run.id_key={key}", "--quiet")[0] == 0
     secret = bytes.fromhex(key.read_text())
     patients = list(dict.fromkeys(str(number) for number in tables["private"]["Pat.Nr"]))
     expected = [hmac.new(secret, p.encode(), hashlib.sha256).hexdigest()[:16] for p in patients]
-    with np.load(tmp_path / "run" / "release" / "evidence.npz", allow_pickle=False) as written:
+    path = tmp_path / "run" / "evidence.npz"
+    with np.load(path, allow_pickle=False) as written:
         assert written["candidate"].tolist() == expected
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert {one.name for one in (tmp_path / "run" / "release").iterdir()} == {
+        "report.html",
+        "report.json",
+    }
 
 
 def test_an_error_of_the_users_function_quotes_no_value():

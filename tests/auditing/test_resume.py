@@ -27,7 +27,7 @@ from curation_audit.pipelines.scorers.mean import Mean
 
 N_CHUNKS = 3  # the real curation, 16 shadows, 16 null shadows
 METHODS = {"scores": ("trace",), "selection": ("binary_lira",), "model": ("loss",)}
-RELEASED = ("report.json", "evidence.npz")
+RELEASED = ("release/report.json", "evidence.npz")
 ROOT = Path(__file__).parents[2]
 
 
@@ -60,7 +60,7 @@ def run(out: Path | None, *, edit: Callable[[Any], Any] | None = None, **setting
 
 
 def released(out: Path) -> dict[str, bytes]:
-    return {name: (out / "release" / name).read_bytes() for name in RELEASED}
+    return {name: (out / name).read_bytes() for name in RELEASED}
 
 
 def counts(result: AuditResult) -> tuple[int, int]:

@@ -110,6 +110,16 @@ SETTINGS = {
     ),
     "missing unit": (setting("private.unit", "Patient"), ["'Patient'"]),
     "training without labels": (without("public.columns.label"), ["label"]),
+    "an attack named twice": (
+        setting("attack.methods", {"scores": ["trace", "trace"]}),
+        ["attack.methods.scores", "twice"],
+    ),
+    "nothing to see": (setting("threat.observes", []), ["threat.observes", "found nothing"]),
+    "nothing known": (setting("threat.knows", []), ["threat.knows", "lets no attack run"]),
+    "an impossible limit": (
+        setting("report.policy", [{"stage": "scores", "metric": "auc", "above": 2}]),
+        ["report.policy", "found above: 2"],
+    ),
     "more targets than candidates": (setting("attack.targets", 31), ["31", "30"]),
 }
 
@@ -192,6 +202,9 @@ TEXTS = {
     "a key twice": ("version: 1\nname: a\nname: b\n", ["small.yaml:3:1", "'name' stands twice"]),
     "an alias": ("version: &a 1\nname: *a\n", ["found an alias"]),
     "a Python object": ("version: !!python/object/apply:os.system ['true']\n", ["not valid YAML"]),
+    "a date that is none": ("version: 1\nname: 2023-13-45\n", ["not valid YAML"]),
+    "a number without end": ("version: " + "9" * 5000 + "\n", ["not valid YAML"]),
+    "a tower of brackets": ("version: " + "[" * 2000, ["nested"]),
     "not text": ("version: 1\x00", ["not valid YAML"]),
 }
 

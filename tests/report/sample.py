@@ -101,6 +101,7 @@ def stage_result(stage: Stage) -> StageResult:
         "AUC on the first half of the pairs",
         N_PAIRS // 2,
         measured,
+        reversed=False,
         above_chance=measured.auc.low > 0.5,
     )
     return StageResult(stage, "attacked", headline, tuple(attacks))

@@ -69,7 +69,7 @@ class CallableScorers:
                 "curate.scorer callable",
                 f"raised {type(error).__name__} for a shadow of {len(private)} private rows",
                 "call it by itself to see why",
-            ) from error
+            ) from None
         if scores.shape != features.shape[:1]:
             raise InputError(
                 "curate.scorer callable",

@@ -40,5 +40,5 @@ class CallableSource:
             # The text of a stranger's exception may quote private values.
             raise InputError(
                 where, f"raised {type(error).__name__}", "call it by itself to see why"
-            ) from error
+            ) from None
         return keep_chosen(table_from_object(result, where), choose)
