@@ -22,6 +22,7 @@ from curation_audit.checks import InputError, did_you_mean
 from curation_audit.config import load_plan
 from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.data import data_from_arrays
+from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.rules.top import TopFraction
 from curation_audit.pipelines.scorers import SCORERS
@@ -40,7 +41,8 @@ class Pipeline:
         scorer: ``"classifier"``, ``"mean"``, ``"nearest"``, a scorer object, or a function
             ``(private rows, pool rows) -> scores`` that is called once per shadow.
         select: a selection rule.
-        train: a downstream model, or ``None`` for a pipeline that ends with the selection.
+        train: ``"logistic"``, ``"mlp"``, a downstream model, or ``None`` for a pipeline that ends
+            with the selection.
         labels, ids: a column name of all data frames, or arrays by set name
             (``{"private": ..., "public": ..., "test": ...}``).
         unit: a column name of the private frame, or an array: rows of one unit are in or out
@@ -57,7 +59,7 @@ class Pipeline:
     test: Any = None
     scorer: str | Scorer | ScoringFunction = "classifier"
     select: SelectionRule = field(default_factory=lambda: TopFraction(fraction=0.1))
-    train: Downstream | None = field(default_factory=Logistic)
+    train: str | Downstream | None = field(default_factory=Logistic)
     labels: str | Mapping[Literal["private", "public", "test"], Any] | None = None
     ids: str | Mapping[Literal["private", "public", "test"], Any] | None = None
     unit: Any = None
@@ -74,7 +76,11 @@ class Pipeline:
 
     def plan(self) -> AuditPlan:
         """Check everything and lay out the audit."""
-        scorer = self._scorer()
+        scorer, train = self._scorer(), self._downstream()
+        if not hasattr(self.select, "select"):
+            raise InputError(
+                "select", f"found {self.select!r}", "expected a rule, e.g. TopK(k=100)"
+            )
         targets = self.attack.targets
         data = data_from_arrays(
             self.private,
@@ -89,10 +95,9 @@ class Pipeline:
             targets=None if targets == "all" else targets,
             streams=Streams(self.seed),
         )
-        train = None if self.train is None else describe(self.train)
         settings = {
             "curate": {"scorer": describe(scorer), "select": describe(self.select)},
-            "train": train,
+            "train": None if train is None else describe(train),
             "features": {"standardise": self.standardise},
         }
         return AuditPlan(
@@ -101,7 +106,7 @@ class Pipeline:
             data=data,
             scorer=scorer,
             rule=self.select,
-            downstream=self.train,
+            downstream=train,
             threat=self.threat,
             attack=self.attack,
             run=self.run,
@@ -114,6 +119,13 @@ class Pipeline:
             else "row",
             configuration=settings,
         )
+
+    def _downstream(self) -> Downstream | None:
+        if not isinstance(self.train, str):
+            return self.train
+        if self.train not in DOWNSTREAM:
+            raise InputError("train", f"found {self.train!r}", did_you_mean(self.train, DOWNSTREAM))
+        return DOWNSTREAM[self.train]()
 
     def _scorer(self) -> Scorer:
         if isinstance(self.scorer, str):

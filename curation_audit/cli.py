@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -38,7 +39,7 @@ set_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="curation-audit", message="%(prog)s %(version)s")
 def cli() -> None:
-    r"""Audit a data-curation pipeline for privacy.
+    """Audit a data-curation pipeline for privacy.
 
     A scorer trained on private records picks rows of a public pool, and a model is trained on
     the picked rows. This tool measures what the scores, the picks and the model say about who
@@ -49,9 +50,9 @@ def cli() -> None:
       curation-audit init med.yaml --example med
       curation-audit attack --pipeline med.yaml
 
-    Exit codes: 0 pass, 1 release policy exceeded, 2 bad input, 3 unfinished (run again to
-    continue), 4 internal error, 5 audit invalid (a control failed).
-    """
+    Exit codes: 0 no gate tripped, 1 release policy exceeded, 2 bad input, 3 unfinished (run
+    again to continue), 4 internal error, 5 audit invalid (a control failed).
+    """  # noqa: D301 - click reads the control character, not its escape
 
 
 @cli.command()
@@ -168,7 +169,13 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; every way out has its exit code and at most one line of complaint."""
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(_guarded(lambda: cli.main(prog_name="curation-audit", standalone_mode=False)))
+
+
+def _stop(*_: object) -> None:
+    """A scheduler's way to stop a job ends like a person's: in one line, ready to continue."""
+    raise KeyboardInterrupt
 
 
 def _guarded(run: Callable[[], Any]) -> int:
@@ -178,6 +185,9 @@ def _guarded(run: Callable[[], Any]) -> int:
         return _complain(str(error), BAD_INPUT)
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message())
+        return PASS
     except click.ClickException as error:
         return _complain(error.format_message(), BAD_INPUT)
     except (KeyboardInterrupt, click.Abort):

@@ -135,13 +135,14 @@ def show_result(result: "AuditResult") -> None:
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=False)
-    table = Table(title="What each stage says about who was in the private set (estimates)")
-    for heading in ("stage", "headline attack", "AUC", "advantage", "TPR at 1 % FPR"):
+    confidence = f"{result.controls[0].auc.confidence:.0%}"
+    table = Table(title=f"Who was in the private set? Estimates with {confidence} intervals")
+    for heading in ("stage", "headline attack", "AUC", "advantage", "TPR at 1 % FPR", "verdict"):
         table.add_column(heading, overflow="fold")
     for stage in result.stages:
         if stage.headline is None:
             why = stage.status if stage.status == "not observed" else "no attack applicable"
-            table.add_row(stage.stage, why, "-", "-", "-")
+            table.add_row(stage.stage, why, "-", "-", "-", "not measured")
             continue
         auc = stage.headline.metrics.auc
         table.add_row(
@@ -150,8 +151,12 @@ def show_result(result: "AuditResult") -> None:
             f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]",
             percent(stage.headline.metrics.advantage),
             _one_percent(stage),
+            "leaks" if stage.headline.above_chance else "no leak found",
         )
     console.print(table)
+    phase = result.run["phases"][0]
+    if phase["n_reused"]:
+        console.print(f"continued: {phase['n_reused']} of {phase['n_chunks']} chunks were there")
     n_failed = sum(not control.passed for control in result.controls)
     controls = f"{n_failed} FAILED" if n_failed else "all at chance"
     console.print(f"controls: {controls} ({len(result.controls)} tests, family-wise level .001)")
@@ -160,10 +165,11 @@ def show_result(result: "AuditResult") -> None:
         console.print(
             f"utility: {u.metric} {u.curated:.3f} with curated rows, {u.random_mean:.3f} "
             f"[{u.random_low:.3f}, {u.random_high:.3f}] with {u.n_picked} random rows"
+            f"{': worse than random' if u.curated < u.random_mean else ''}"
         )
     for line in result.policy:
         state = "TRIPPED" if line.tripped else "kept"
-        measured = "not resolvable" if line.measured is None else f"{line.measured:.3f}"
+        measured = "not measured" if line.measured is None else f"{line.measured:.3f}"
         console.print(
             f"policy: {line.stage} {line.metric} ({line.bound}) {measured}, "
             f"limit {line.above:g}: {state}"

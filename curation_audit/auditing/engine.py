@@ -38,7 +38,7 @@ from curation_audit.storage import ChunkStore, locked
 from curation_audit.types import Evidence, Inclusion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AuditResult:
     """What an audit found.
 
@@ -57,6 +57,10 @@ class AuditResult:
     report: Mapping[str, Any]
     run: Mapping[str, Any]
     report_path: Path | None
+
+    def __repr__(self) -> str:
+        """The verdict, and where to read on; not the arrays."""
+        return f"AuditResult({self.verdict.status}: {self.verdict.text} {self.report_path or ''})"
 
 
 def run_audit(plan: AuditPlan, progress: Progress | None = None) -> AuditResult:

@@ -10,9 +10,8 @@ from curation_audit.auditing.evidence import (
     knowledge_of,
     missing_knowledge,
 )
-from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
 from curation_audit.results import duration
-from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
 N_TIMED_SHADOWS = 4
 
@@ -61,7 +60,7 @@ class Forecast:
         yield "attacks", ", ".join(self.attacks) or "none"
         if self.not_applicable:
             yield "not applicable", "; ".join(self.not_applicable)
-        yield "smallest FPR", f"{self.smallest_fpr:.2g} can be resolved"
+        yield "smallest FPR", f"{self.smallest_fpr:.2g} can be resolved by a headline"
         yield "epsilon", "not bounded by this audit: its numbers are estimates"
         yield "disk", f"about {self.bytes_on_disk / 2**20:.0f} MB"
         yield "time", f"about {duration(self.seconds)} of curations, and the attacks on them"
@@ -84,7 +83,6 @@ def forecast(plan: AuditPlan) -> Forecast:
     check_something_runs(plan, knowledge)
     missing = missing_knowledge(plan, knowledge)
     run = [name for name in missing if not missing[name]]
-    n_cells = n_shadows // 2 * data.private.n_candidates
     evidence_bytes = 3 * 8 * n_shadows * data.private.n_candidates * len(run)
     return Forecast(
         name=plan.name,
@@ -104,9 +102,9 @@ def forecast(plan: AuditPlan) -> Forecast:
         not_applicable=tuple(
             f"{name} needs {', '.join(missing[name])}" for name in missing if missing[name]
         ),
-        smallest_fpr=MIN_EXPECTED_FALSE_POSITIVES / n_cells,
+        smallest_fpr=smallest_fpr(plan),
         bytes_on_disk=int(n_bytes * 2 * n_shadows + evidence_bytes),
         seconds=each * (2 * n_shadows + 1) / plan.run.workers,
         out=str(plan.run.out),
-        warnings=tuple(data.warnings),
+        warnings=(*data.warnings, *design_warnings(plan)),
     )

@@ -11,10 +11,12 @@ from curation_audit.attacks import ATTACKS
 from curation_audit.checks import SettingError, did_you_mean
 from curation_audit.observations import STAGES, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
+from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
 Knows: TypeAlias = Literal["algorithm", "candidates", "labels", "pool"]
 UtilityMetric: TypeAlias = Literal["accuracy", "auc"]
 MIN_SHADOWS = 8
+FEW_SHADOWS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,10 @@ class RunSettings:
     id_key: Path | None = None
 
     def __post_init__(self) -> None:
-        """Check the number of workers."""
+        """Check the number of workers; take paths as text, too."""
+        for name in ("out", "id_key"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
         if self.workers < 1:
             raise SettingError("run.workers", f"found {self.workers}", "expected 1 or more")
 
@@ -164,8 +169,8 @@ class AuditPlan:
         if self.downstream is not None and self.data.pool.labels is None:
             raise SettingError(
                 "train",
-                "a model is to be trained, but public.columns names no label",
-                "name the label column, or leave out train",
+                "a model is to be trained, but the public rows have no labels",
+                "name their label column, or train nothing",
             )
         for rule in self.policy:
             if rule.rate is not None and not any(np.isclose(rule.rate, self.attack.fpr)):
@@ -191,3 +196,27 @@ class AuditPlan:
         """The names of the attacks to run at a stage."""
         everything = tuple(name for name, attack in ATTACKS.items() if attack.stage == stage)
         return tuple(self.attack.methods.get(stage, everything))
+
+
+def smallest_fpr(plan: AuditPlan) -> float:
+    """The smallest rate that a headline, measured on half of the pairs, can resolve."""
+    n_fresh_pairs = plan.attack.shadows // 2 - plan.attack.shadows // 4
+    return MIN_EXPECTED_FALSE_POSITIVES / (n_fresh_pairs * plan.data.private.n_candidates)
+
+
+def design_warnings(plan: AuditPlan) -> list[str]:
+    """What a reader should know about how an audit is laid out."""
+    warnings = []
+    if plan.attack.shadows < FEW_SHADOWS:
+        warnings.append(
+            f"With {plan.attack.shadows} shadows the controls would notice gross faults only; "
+            f"{FEW_SHADOWS} or more are advised."
+        )
+    hidden = [f"{fpr:g}" for fpr in plan.attack.fpr if fpr < smallest_fpr(plan)]
+    if hidden:
+        warnings.append(
+            f"{plan.attack.shadows} shadows of {plan.data.private.n_candidates} candidates do not "
+            f"resolve headline false-positive rates of {', '.join(hidden)}; "
+            f"the smallest is {smallest_fpr(plan):.2g}."
+        )
+    return warnings

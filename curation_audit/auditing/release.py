@@ -19,7 +19,7 @@ import numpy as np
 from curation_audit.auditing.chunks import Curations
 from curation_audit.auditing.evidence import AttackEvidence, Game
 from curation_audit.auditing.judge import CONTROLS_LEVEL
-from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.plan import AuditPlan, design_warnings
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.report import SCHEMA_VERSION, render_html, validate_report
@@ -42,7 +42,6 @@ from curation_audit.training.device import resolve_device
 from curation_audit.version import __version__
 
 FORMATS = ("html", "json")
-FEW_SHADOWS = 32
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow", "matplotlib")
 
 BLIND_NOTE = (
@@ -92,7 +91,7 @@ def build_report(
             "utility": utility,
             "policy": policy,
             "verdict": verdict,
-            "warnings": [*plan.data.warnings, *_design_warnings(plan, curations)],
+            "warnings": [*plan.data.warnings, *design_warnings(plan), *_pick_warnings(curations)],
             "data": _data(plan),
             "configuration": plan.configuration,
             "limitations": [_size_limitation(plan, game), *LIMITATIONS],
@@ -139,24 +138,10 @@ def _size_limitation(plan: AuditPlan, game: Game) -> str:
     )
 
 
-def _design_warnings(plan: AuditPlan, curations: Curations) -> list[str]:
-    """What a reader should know about how this audit was laid out."""
-    warnings = []
-    if not curations.shadows.observation.selection.sizes.all():
-        warnings.append("Some shadows picked no row at all; their models learned nothing.")
-    if plan.attack.shadows < FEW_SHADOWS:
-        warnings.append(
-            f"With {plan.attack.shadows} shadows the controls would notice gross faults only; "
-            f"{FEW_SHADOWS} or more are advised."
-        )
-    n_cells = plan.attack.shadows // 2 * plan.data.private.n_candidates
-    hidden = [f"{fpr:g}" for fpr in plan.attack.fpr if fpr * n_cells < 10]
-    if hidden:
-        warnings.append(
-            f"False-positive rates of {', '.join(hidden)} are not resolvable with "
-            f"{plan.attack.shadows} shadows of {plan.data.private.n_candidates} candidates."
-        )
-    return warnings
+def _pick_warnings(curations: Curations) -> list[str]:
+    if curations.shadows.observation.selection.sizes.all():
+        return []
+    return ["Some shadows picked no row at all; their models learned nothing."]
 
 
 def _data(plan: AuditPlan) -> dict[str, Any]:

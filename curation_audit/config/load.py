@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
+from curation_audit.auditing.chunks import describe
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.sections import (
@@ -46,7 +48,7 @@ def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
     tree = override(read_tree(file), assignments)
     try:
         section = _validated(tree)
-        return _plan(tree, section, file.resolve().parent)
+        return _plan(section, file.resolve().parent)
     except Problem as problem:
         raise InputError(tree.where(problem.path), problem.problem, problem.hint) from None
     except SettingError as error:
@@ -82,7 +84,7 @@ def _built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -
         raise Problem((*at, *problem.path), problem.problem, problem.hint) from None
 
 
-def _plan(tree: ConfigTree, section: PipelineSection, base: Path) -> AuditPlan:
+def _plan(section: PipelineSection, base: Path) -> AuditPlan:
     attack = _built(("attack",), build_attack, section.attack)
     threat = _built(("threat",), build_threat, section.threat)
     run = _run_settings(section, base)
@@ -123,7 +125,7 @@ def _plan(tree: ConfigTree, section: PipelineSection, base: Path) -> AuditPlan:
         utility="accuracy" if section.test is None else section.test.metric,
         unit=section.private.unit or "row",
         formats=tuple(section.report.formats),
-        configuration=_printable(tree.root),
+        configuration=_resolved(section, scorer, rule, downstream, threat, attack),
     )
 
 
@@ -156,22 +158,30 @@ def _folder_name(name: str) -> str:
     return cleaned or "audit"
 
 
-def _printable(root: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree as JSON values; YAML dates become text.
+def _resolved(
+    section: PipelineSection, scorer: Any, rule: Any, downstream: Any, threat: Any, attack: Any
+) -> dict[str, Any]:
+    """The whole configuration with every default filled in, as JSON values.
 
     Where results go is no setting of them. Of absolute paths only the last part is kept: reports
     are passed on, and need not tell how a machine is laid out.
     """
-    tree = {key: value for key, value in root.items() if key != "run"}
+    tree = section.model_dump(mode="json", exclude_none=True)
     for name in ("private", "public", "test"):
-        source = (tree.get(name) or {}).get("source") or {}
-        short = {
-            key: Path(value).name
-            for key, value in source.items()
-            if key in ("path", "folder") and Path(str(value)).is_absolute()
-        }
-        if short:
-            tree[name] = tree[name] | {"source": source | short}
-    run = {k: v for k, v in (root.get("run") or {}).items() if k in ("device", "dtype")}
-    printable: dict[str, Any] = json.loads(json.dumps(tree | {"run": run}, default=str))
-    return printable
+        if name in tree:
+            tree[name]["source"] = _without_folders(tree[name]["source"])
+    tree["curate"] = {"scorer": describe(scorer), "select": describe(rule), "protect": None}
+    tree["train"] = None if downstream is None else describe(downstream)
+    tree["threat"], tree["attack"] = asdict(threat), asdict(attack)
+    tree["run"] = {"device": section.run.device, "dtype": section.run.dtype}
+    resolved: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    return resolved
+
+
+def _without_folders(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: Path(value).name
+        if key in ("path", "folder") and Path(str(value)).is_absolute()
+        else value
+        for key, value in source.items()
+    }

@@ -4,6 +4,7 @@ Sections that name an implementation (a source, a scorer, a rule, a model) becom
 dataclass itself: the registry is the schema, and a new implementation needs nothing here.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib import metadata
@@ -124,6 +125,9 @@ def build(registry: Mapping[str, type[Any]], tag: str, section: Mapping[str, Any
     """
     settings = dict(section)
     if tag not in settings:
+        near = difflib.get_close_matches(tag, map(str, settings), n=1)
+        if near:
+            raise Problem((near[0],), f"unknown setting {near[0]!r}", f"did you mean {tag!r}?")
         raise Problem((), f"{tag!r} is missing", f"expected one of {', '.join(sorted(registry))}")
     name = settings.pop(tag)
     if name not in registry:
@@ -157,7 +161,8 @@ def _of_known(key: str, known: set[str]) -> str:
 
 def problem_of(error: ValidationError) -> Problem:
     """The first of pydantic's findings in our words; how many more there are is said."""
-    first = error.errors()[0]
+    # a misspelt key is the cause of the key that is missing
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     path = tuple(part for part in first["loc"] if part not in ("function-plain", "tuple"))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":

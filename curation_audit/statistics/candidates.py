@@ -6,7 +6,7 @@ from curation_audit.results import RiskHistogram
 from curation_audit.statistics.paired import PairedEvidence
 from curation_audit.types import Floats
 
-N_BINS = 40
+MOST_BINS = 32
 
 
 def candidate_exposure(paired: PairedEvidence) -> Floats:
@@ -24,7 +24,11 @@ def candidate_exposure(paired: PairedEvidence) -> Floats:
 def risk_histogram(paired: PairedEvidence) -> RiskHistogram:
     """How the candidates' exposures are spread, with the largest and the mean."""
     exposure = candidate_exposure(paired)
-    counts, edges = np.histogram(exposure, bins=np.linspace(0.0, 1.0, N_BINS + 1))
+    # edges halfway between the possible shares, the same number of them in every bin
+    step = max(1, round(paired.n_pairs / MOST_BINS))
+    edges = (np.arange(0, paired.n_pairs + step + 1, step) - 0.5) / paired.n_pairs
+    edges = np.clip(edges[: np.searchsorted(edges, 1.0) + 1], 0.0, 1.0)
+    counts = np.histogram(exposure, bins=edges)[0]
     return RiskHistogram(
         edges, counts.astype(np.float64), float(exposure.max()), float(exposure.mean())
     )
