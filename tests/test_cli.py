@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from curation_audit.report import validate_report
 from curation_audit.results import Estimate
+from curation_audit.training.device import resolve_device
 
 
 def test_attack_writes_a_report_and_says_where(small, command, tmp_path):
@@ -70,8 +73,9 @@ def test_the_plan_is_printed_and_nothing_is_run(call, small, command, tmp_path):
     assert code == 0
     for word in ("30 candidates (Pat.Nr)", "60 rows", "mean -> top_k -> logistic", "33: 16"):
         assert word in out
-    # 10 false positives are needed, and 8 pairs of 30 candidates are 240 chances
-    assert f"{10 / 240:.2g} can be resolved" in out
+    # 10 false positives are needed, and a headline has 4 pairs of 30 candidates: 120 chances
+    assert f"{10 / 120:.2g} can be resolved" in out
+    assert "warning: With 16 shadows the controls would notice gross faults only" in out
     assert not (tmp_path / "run").exists()
 
 
@@ -179,6 +183,52 @@ def test_schema_describes_the_examples(command):
     assert files
     for path in files:
         jsonschema.validate(yaml.safe_load(path.read_text()), json.loads(out))
+
+
+def test_without_a_command_the_help_is_shown_as_it_is(command):
+    code, out, err = command()
+    assert (code, err) == (0, "")
+    assert out == command("--help")[1]
+    # lines to copy stand on lines of their own
+    assert "\n    curation-audit init med.yaml --example med\n" in out
+
+
+def test_the_configuration_of_the_report_is_complete(small, command, tmp_path):
+    """With every default that nobody wrote down."""
+    command("attack", "--pipeline", small(), "--quiet")
+    report = json.loads((tmp_path / "run" / "release" / "report.json").read_text())
+    found = report["configuration"]
+    assert found["curate"]["scorer"] == {"name": "mean", "metric": "cosine"}
+    assert found["train"] == {"name": "logistic", "l2": 1.0, "device": resolve_device("auto").type}
+    assert found["attack"]["fpr"] == [0.001, 0.01, 0.1]
+    assert found["threat"]["observes"] == ["scores", "selection", "model"]
+    assert found["features"] == {"standardise": "public"}
+    assert found["run"] == {"device": "auto", "dtype": "float32"}
+    assert found["private"]["unit"] == "Pat.Nr"
+
+
+def test_a_second_run_says_what_it_found(small, command):
+    pipeline = small()
+    assert "continued:" not in command("attack", "--pipeline", pipeline, "--quiet")[1]
+    out = command("attack", "--pipeline", pipeline, "--quiet")[1]
+    assert "continued: 3 of 3 chunks were there" in out
+
+
+def test_a_scheduler_stops_it_like_a_person(small, tmp_path):
+    def slow(tree):
+        tree["train"] = {"model": "mlp", "epochs": 10_000}
+
+    call = "from curation_audit.cli import main; main()"
+    arguments = ["attack", "--pipeline", str(small(slow)), "--json-logs"]
+    with subprocess.Popen(
+        [sys.executable, "-c", call, *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "curations" in process.stderr.readline()
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert err.splitlines()[-1].startswith("error: stopped; give the same command again")
 
 
 def test_help_says_what_to_type(command):

@@ -36,6 +36,14 @@ SETTINGS = {
         setting("private.columns.lable", "Befund"),
         ["private.columns.lable", "did you mean 'label'?"],
     ),
+    "misspelt section": (
+        lambda tree: tree.update(curat=tree.pop("curate")),
+        ["small.yaml:", "unknown setting 'curat'", "did you mean 'curate'?"],
+    ),
+    "misspelt method": (
+        setting("curate.scorer", {"methd": "mean"}),
+        ["curate.scorer.methd", "did you mean 'method'?"],
+    ),
     "missing section": (without("public"), ["'public' is missing"]),
     "wrong version": (setting("version", 2), ["version", "found 2"]),
     "negative seed": (setting("seed", -1), ["seed", "found -1"]),

@@ -45,3 +45,17 @@ def test_histogram_counts_every_candidate_once():
         assert histogram.counts[place] == 1
     middle = np.searchsorted(histogram.bin_edges, 0.5, side="right") - 1
     assert histogram.counts[middle] == 1
+
+
+@pytest.mark.parametrize("n_pairs", [4, 5, 16, 63, 64, 100, 1000])
+def test_every_bin_holds_as_many_possible_shares_as_the_next(n_pairs):
+    """Otherwise the histogram has combs that are no structure."""
+    wins = np.arange(n_pairs + 1)
+    members = (np.arange(n_pairs)[:, None] < wins[None]).astype(float)
+    found = risk_histogram(PairedEvidence(members, 0.5 * np.ones_like(members)))
+    edges, counts = np.array(found.bin_edges), np.array(found.counts)
+    assert counts.sum() == n_pairs + 1
+    assert (edges[0], edges[-1]) == (0.0, 1.0)
+    assert (np.diff(edges) > 0).all()
+    assert len(set(counts[:-1])) == 1
+    assert len(counts) <= 66
