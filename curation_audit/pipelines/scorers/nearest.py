@@ -63,10 +63,10 @@ class NearestScorers:
         first = held.argmax(axis=2)
         columns = np.take_along_axis(nearest[None], first[..., None], axis=2)[..., 0]
         scores = np.take_along_axis(similarity[None], columns[..., None], axis=2)[..., 0]
-        shadow, row = np.nonzero(~held.any(axis=2))
-        if shadow.size:
-            candidates = np.where(self.held[shadow], similarity[row], EMPTY)
-            scores[shadow, row] = candidates.max(axis=1)
+        unheld = ~held.any(axis=2)
+        for s in np.flatnonzero(unheld.any(axis=1)):  # only where a list ran out
+            among = similarity[np.ix_(unheld[s], self.held[s])]
+            scores[s, unheld[s]] = among.max(axis=1, initial=EMPTY)
         return scores
 
 
