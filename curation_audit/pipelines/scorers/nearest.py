@@ -63,7 +63,7 @@ class NearestScorers:
         first = held.argmax(axis=2)
         columns = np.take_along_axis(nearest[None], first[..., None], axis=2)[..., 0]
         scores = np.take_along_axis(similarity[None], columns[..., None], axis=2)[..., 0]
-        unheld = ~held.any(axis=2)
+        unheld: Mask = np.logical_not(held.any(axis=2))
         for s in np.flatnonzero(unheld.any(axis=1)):  # only where a list ran out
             among = similarity[np.ix_(unheld[s], self.held[s])]
             scores[s, unheld[s]] = among.max(axis=1, initial=EMPTY)
