@@ -195,9 +195,11 @@ def _numeric(column: Column, place: str) -> Column:
         return column
     if column.dtype == object:
         flat = [np.nan if is_missing(value) else value for value in column.ravel().tolist()]
-        wrong = next((row for row, value in enumerate(flat) if not _is_number(value)), None)
-        if wrong is None:
+        strange = [row for row, value in enumerate(flat) if not _is_number(value)]
+        if not strange:
             return np.array([float(value) for value in flat]).reshape(column.shape)
+        # one "<5" makes text of a whole csv column: that row is the one to name
+        wrong = next((row for row in strange if not _reads_as_number(flat[row])), strange[0])
         row = wrong // (column.shape[1] if column.ndim == 2 else 1)
         kind = "text" if isinstance(flat[wrong], str) else f"{type(flat[wrong]).__name__} values"
         place = f"{place}, row {row + 1}"
@@ -214,6 +216,14 @@ def _numeric(column: Column, place: str) -> Column:
 def _is_number(value: Any) -> bool:
     # Decimals and fractions are numbers too, and so is whatever else says how to be a float.
     return hasattr(value, "__float__") and not isinstance(value, complex)
+
+
+def _reads_as_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _refuse_not_finite(

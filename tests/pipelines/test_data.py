@@ -522,3 +522,14 @@ def test_inputs_are_not_modified_and_not_shared() -> None:
     background[:] = 7
     np.testing.assert_array_equal(data.pool.features, np.ones((3, 4)))
     np.testing.assert_array_equal(data.private.features, np.eye(4))
+
+
+def test_the_row_that_made_text_of_a_column_is_named(tmp_path):
+    """One cell that is no number turns a whole csv column into text."""
+    lines = ["a,b", *(f"{i},{i / 2}" for i in range(6)), "7,<5", "8,9.5"]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    spec = SetSpec(source=CsvSource(path="rows.csv"))
+    with pytest.raises(InputError, match=r"column 'b', row 7: a feature column holds text"):
+        load_data(
+            PrivateSpec(source=spec.source), spec, None, base=tmp_path, streams=Streams(0)
+        )
