@@ -1,6 +1,7 @@
 """What the command line shows: progress, the plan of an audit, and its result."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 from curation_audit.results import Estimate, StageResult, duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from curation_audit.auditing.engine import AuditResult
     from curation_audit.auditing.forecast import Forecast
     from curation_audit.auditing.progress import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 ONE_PERCENT = 0.01
+WIDTH_OF_FILES = 120
 
 
 def choose_progress(*, quiet: bool, json_logs: bool) -> "Progress":
@@ -119,6 +123,13 @@ def percent(estimate: Estimate | None) -> str:
     return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
+def _why_not(stage: StageResult, has_model: bool) -> str:
+    """Why a stage has no headline."""
+    if stage.stage == "model" and not has_model:
+        return "no model is trained"
+    return stage.status if stage.status == "not observed" else "no attack could run"
+
+
 def _one_percent(stage: StageResult) -> str:
     if stage.headline is None:
         return "-"
@@ -128,21 +139,28 @@ def _one_percent(stage: StageResult) -> str:
     return "not asked for"
 
 
+def _console() -> "Console":
+    """Standard output: as wide as the terminal, and wide enough for the tables in a file."""
+    from rich.console import Console
+
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if known else WIDTH_OF_FILES)
+
+
 def show_result(result: "AuditResult") -> None:
     """The closing table on standard output."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = _console()
     confidence = f"{result.controls[0].auc.confidence:.0%}"
     table = Table(title=f"Who was in the private set? Estimates with {confidence} intervals")
     for heading in ("stage", "headline attack", "AUC", "advantage", "TPR at 1 % FPR", "verdict"):
         table.add_column(heading, overflow="fold")
     for stage in result.stages:
         if stage.headline is None:
-            why = stage.status if stage.status == "not observed" else "no attack applicable"
-            table.add_row(stage.stage, why, "-", "-", "-", "not measured")
+            has_model = result.report["design"]["downstream"] is not None
+            table.add_row(stage.stage, _why_not(stage, has_model), "-", "-", "-", "not measured")
             continue
         auc = stage.headline.metrics.auc
         table.add_row(
@@ -201,11 +219,10 @@ def summary(result: "AuditResult") -> dict[str, Any]:
 
 def show_forecast(forecast: "Forecast") -> None:
     """What an audit would do, on standard output."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = _console()
     table = Table(show_header=False, title=escape(f"Plan of the audit {forecast.name!r}"))
     table.add_column("what", no_wrap=True)
     table.add_column("how much", overflow="fold")

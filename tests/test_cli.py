@@ -207,6 +207,13 @@ def test_the_configuration_of_the_report_is_complete(small, command, tmp_path):
     assert found["private"]["unit"] == "Pat.Nr"
 
 
+def test_a_pipeline_without_a_model_says_so(small, command, tmp_path):
+    code, out, _ = command("attack", "--pipeline", small(lambda t: t.pop("train")), "--quiet")
+    assert code == 0
+    assert "no model is trained" in " ".join(out.replace("│", " ").split())
+    assert "no model is trained" in (tmp_path / "run" / "release" / "report.html").read_text()
+
+
 def test_a_second_run_says_what_it_found(small, command):
     pipeline = small()
     assert "continued:" not in command("attack", "--pipeline", pipeline, "--quiet")[1]
