@@ -8,7 +8,7 @@ shadows. Evidence for a row may use neither that row nor its partner.
 import numpy as np
 
 from curation_audit.streams import Streams
-from curation_audit.types import Inclusion, Indices
+from curation_audit.types import Inclusion
 
 
 def paired_inclusion(n_shadows: int, n_candidates: int, streams: Streams) -> Inclusion:
@@ -28,11 +28,6 @@ def paired_inclusion(n_shadows: int, n_candidates: int, streams: Streams) -> Inc
         ]
     ).astype(bool)
     return np.stack([coins, ~coins], axis=1).reshape(n_shadows, n_candidates)
-
-
-def pair_of(n_shadows: int) -> Indices:
-    """The pair index of every shadow, int64 (n_shadows,): 0, 0, 1, 1, ..."""
-    return np.arange(n_shadows) // 2
 
 
 def check_pairs(inclusion: Inclusion) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from curation_audit.game import check_pairs, pair_of, paired_inclusion, permute_pairs
+from curation_audit.game import check_pairs, paired_inclusion, permute_pairs
 from curation_audit.streams import Streams
 
 STREAMS = Streams(7)
@@ -62,10 +62,6 @@ def test_another_seed_gives_other_coins():
 def test_odd_or_too_few_shadows_are_refused(n_shadows):
     with pytest.raises(ValueError, match="even and at least 4"):
         paired_inclusion(n_shadows, 3, STREAMS)
-
-
-def test_pairs_are_neighbours():
-    assert pair_of(6).tolist() == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(

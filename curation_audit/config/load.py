@@ -85,6 +85,12 @@ def _built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -
 
 
 def _plan(section: PipelineSection, base: Path) -> AuditPlan:
+    if section.curate.protect is not None:
+        raise Problem(
+            ("curate", "protect"),
+            "asks for protection, and no private mechanism is built in yet",
+            "leave it out; an unprotected audit never reads as a protected one",
+        )
     attack = _built(("attack",), build_attack, section.attack)
     threat = _built(("threat",), build_threat, section.threat)
     run = _run_settings(section, base)

@@ -79,7 +79,7 @@ class CurateSection(Section):
 
     scorer: dict[str, Any]
     select: dict[str, Any]
-    protect: None = None
+    protect: Any = None
 
 
 class RunSection(Section):

@@ -71,7 +71,7 @@ SETTINGS = {
     ),
     "protection that is not there": (
         setting("curate.protect", {"epsilon": 1}),
-        ["curate.protect"],
+        ["curate.protect", "no private mechanism is built in yet"],
     ),
     "unknown model": (setting("train", {"model": "svm"}), ["train.model", "found 'svm'"]),
     "odd shadows": (setting("attack.shadows", 17), ["attack.shadows", "found 17", "even"]),
