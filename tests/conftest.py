@@ -100,6 +100,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
         from curation_audit.cli import main
 
         monkeypatch.setattr("sys.argv", ["curation-audit", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "160")  # the same lines wherever the tests run
         capfd.readouterr()
         with pytest.raises(SystemExit) as stop:
             main()
