@@ -109,15 +109,13 @@ def collect_evidence(
     progress: Progress,
 ) -> tuple[AttackEvidence, ...]:
     """Run every attack on the shadows and on both controls; from the store where it was done."""
-    attacks = [
-        (stage, name, ATTACKS[name]()) for stage in plan.stages for name in plan.methods(stage)
-    ]
     found = []
-    with one_thread(), progress.phase("attacks", len(attacks)) as advance:
-        for stage, name, attack in attacks:
-            missing = tuple(sorted(attack.needs - knowledge.granted()))
+    what_is_missing = missing_knowledge(plan, knowledge)
+    with one_thread(), progress.phase("attacks", len(what_is_missing)) as advance:
+        for name, missing in what_is_missing.items():
+            attack = ATTACKS[name]()
             if missing:
-                found.append(AttackEvidence(name, stage, attack, missing))
+                found.append(AttackEvidence(name, attack.stage, attack, missing))
             else:
                 key = content_key(
                     {

@@ -208,7 +208,7 @@ def verdict(
     exit_code = int(any(line.tripped for line in policy))
     gate = " The release policy is exceeded, or could not be measured." if exit_code else ""
     unmeasured = [one.stage for one in stages if one.status == "attacked" and not one.headline]
-    gap = f" Nothing could be measured at: {' and '.join(unmeasured)}." if unmeasured else ""
+    gap = f" Nothing could be measured at: {_and(unmeasured)}." if unmeasured else ""
     leaking = [one.stage for one in stages if one.headline and one.headline.above_chance]
     leaking.sort(key=STAGES.index)
     if leaking:
