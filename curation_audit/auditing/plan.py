@@ -15,6 +15,7 @@ from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
 Knows: TypeAlias = Literal["algorithm", "candidates", "labels", "pool"]
 UtilityMetric: TypeAlias = Literal["accuracy", "auc"]
+Estimand: TypeAlias = Literal["these candidates", "new candidates too"]
 MIN_SHADOWS = 8
 FEW_SHADOWS = 32
 
@@ -45,6 +46,8 @@ class AttackSettings:
 
     ``methods`` names attacks by stage; stages that it leaves out get all there are.
     ``targets``: how many candidates are at stake; the other private rows are in every shadow.
+    ``estimand``: what intervals of the AUC are about: these candidates in new shadows, or new
+    candidates of the same kind too.
     """
 
     shadows: int = 128
@@ -52,6 +55,7 @@ class AttackSettings:
     fpr: tuple[float, ...] = (0.001, 0.01, 0.1)
     confidence: float = 0.95
     targets: Literal["all"] | int = "all"
+    estimand: Estimand = "these candidates"
 
     def __post_init__(self) -> None:
         """Check the numbers and the names."""
