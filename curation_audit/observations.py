@@ -4,12 +4,22 @@ Numpy only. Observations carry the shadow axis first. ``Knowledge`` holds what t
 grants beside the observation; what it does not grant is ``None``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from curation_audit.types import Features, Floats, Indices, Labels, Mask, Probabilities, Scores
+from curation_audit.types import (
+    Features,
+    Floats,
+    Inclusion,
+    Indices,
+    Labels,
+    Mask,
+    Probabilities,
+    Scores,
+)
 
 Stage: TypeAlias = Literal["scores", "selection", "model"]
 STAGES: tuple[Stage, ...] = ("scores", "selection", "model")
@@ -73,12 +83,16 @@ class Observation:
     """What S shadows show at the three stages.
 
     ``probabilities`` are the downstream model's outputs at the rows of the candidates, in the
-    order of ``Candidates.features``.
+    order of ``Candidates.features``, and ``at_pool`` those at the pool rows ``Knowledge.queried``,
+    float32 (S, Q, C). ``thresholds`` float64 (S,) is the lowest score that was picked. What the
+    adversary does not see is ``None``.
     """
 
     scores: Scores
     selection: Selection
     probabilities: Probabilities
+    at_pool: Probabilities | None = None
+    thresholds: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +129,33 @@ class Linearisation:
     by ``influence[n]`` when candidate n goes from out to in (Koh & Liang 2017, the infinitesimal
     jackknife); ``covariance`` is the covariance of the vector over fair coins. No coin is used.
     ``slopes`` marks the coordinates that a ranking of the pool shows (all but an intercept).
+    ``noise`` is the covariance of what a private mechanism adds to the vector, if it adds any.
     """
 
     reference: Floats  # (p,)
     influence: Floats  # (N, p)
     covariance: Floats  # (p, p)
     slopes: Mask  # (p,)
+    noise: Floats | None = None  # (p, p)
+
+
+KNOWABLE: Final[frozenset[str]] = frozenset(
+    {
+        "algorithm",
+        "candidates",
+        "confidences",
+        "labels",
+        "linear scorer",
+        "memberships",
+        "nearest scorer",
+        "other candidates",
+        "pool",
+        "queries at pool rows",
+        "queries at the candidates",
+        "score values",
+        "thresholds",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +165,46 @@ class Knowledge:
     ``pool`` and the candidates' ``features`` are in the scorer's embedding (normalised rows for
     a cosine scorer, a column of ones where the scorer has an intercept), so that a linear
     scorer's scores are ``pool @ w``.
+
+    ``granted`` are names of ``KNOWABLE``, as attacks ask for them in ``needs``:
+
+    * ``algorithm``: can run the curation (shadows are possible); ``score`` bool (H, N) ->
+      (H, m) and ``select`` (H, m) -> ``Selection`` run it on sets of his own making.
+    * ``candidates``, ``labels``: features (labels) of the records asked about, and
+      ``other candidates``: he asks about all of them together, so that he may explain what he
+      sees by several at once.
+    * ``pool``: the public rows; ``pool_labels`` where they have labels.
+    * ``linear scorer``, ``nearest scorer``: what family the scorer is of. ``linearisation``
+      comes with the first; with the second, scores are ``max over members of pool @ features.T``
+      (or what ``score`` of nobody gives, where that is more).
+    * ``score values``: scores on their own scale, not ranks or the top only.
+    * ``thresholds``: the lowest picked score.
+    * ``confidences``: the model's probabilities, not only labels.
+    * ``queries at the candidates``: the model's answers there, and ``queries at pool rows`` at
+      ``queried``, int64 (Q,), rows of the pool.
+    * ``memberships``: the coins of all *other* candidates of the shadow under attack (the
+      adversary of the definition of differential privacy).
+
+    ``known_pairs`` bool (P,): the pairs of shadows whose coins he may learn from, beside never
+    those of the pair under attack; ``None`` for all.
     """
 
+    granted: frozenset[str] = frozenset()
     pool: Features | None = None
+    pool_labels: Labels | None = None
     candidates: Candidates | None = None
     linearisation: Linearisation | None = None
-    algorithm: bool = True
+    score: Callable[[Inclusion], Scores] | None = None
+    select: Callable[[Scores], Selection] | None = None
+    queried: Indices | None = None
+    known_pairs: Mask | None = None
 
-    def granted(self) -> frozenset[str]:
-        """The names of what is there, as attacks ask for it in ``needs``."""
-        there = {
-            "algorithm": self.algorithm,
-            "pool": self.pool is not None,
-            "candidates": self.candidates is not None,
-            "labels": self.candidates is not None and self.candidates.labels is not None,
-            "linear scorer": self.linearisation is not None,
-        }
-        return frozenset(name for name, granted in there.items() if granted)
+    def __post_init__(self) -> None:
+        """Check the names."""
+        unknown = sorted(self.granted - KNOWABLE)
+        if unknown:
+            raise ValueError(f"nobody can know {unknown}, expected some of {sorted(KNOWABLE)}.")
+
+    def missing(self, needs: frozenset[str]) -> tuple[str, ...]:
+        """What of ``needs`` is not granted, sorted."""
+        return tuple(sorted(needs - self.granted))

@@ -1,10 +1,12 @@
 """The seam of an attack, and what attacks share: sums that leave one pair of shadows out.
 
-Evidence for shadow s may use neither row s of the inclusion nor its partner. As both rows of a
-pair are left out together, and every candidate is in exactly one of them, leave-one-pair-out
-means need no loop: they are the sum over all pairs less the pair's own value.
+Evidence for shadow s may use neither row s of the inclusion nor its partner, and no pair that
+``Knowledge.known_pairs`` leaves out. As both rows of a pair are left out together, and every
+candidate is in exactly one of them, leave-one-pair-out means need no loop: they are the sum over
+the known pairs less the pair's own value.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -12,7 +14,9 @@ import numpy as np
 from curation_audit.game import check_pairs
 from curation_audit.observations import Candidates, Knowledge, Linearisation, Observation, Stage
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Evidence, Features, Floats, Inclusion
+from curation_audit.types import Evidence, Features, Floats, Inclusion, Mask
+
+MIN_OTHER_PAIRS = 2
 
 
 class Attack(Protocol):
@@ -51,11 +55,58 @@ def in_shadow_order(pairs: Floats, inclusion: Inclusion) -> Floats:
     return np.where(swap, pairs[:, ::-1], pairs).reshape(inclusion.shape)
 
 
-def mean_of_other_pairs(values: Floats) -> Floats:
-    """For each shadow the mean of ``values`` (S, ...) over the shadows of all other pairs."""
-    pairs = values.reshape(-1, 2, *values.shape[1:]).sum(axis=1)
-    others = (pairs.sum(axis=0) - pairs) / (values.shape[0] - 2)
-    return np.repeat(others, 2, axis=0)
+@dataclass(frozen=True, slots=True)
+class OtherPairs:
+    """For every pair of shadows under attack, the pairs that the adversary learns from.
+
+    ``known`` bool (P,): learnt from, except for a known pair itself.
+    """
+
+    known: Mask
+
+    def __post_init__(self) -> None:
+        """Check that there is enough to learn from."""
+        if self.counts.min() < MIN_OTHER_PAIRS:
+            raise ValueError(f"attacks need {MIN_OTHER_PAIRS} other pairs to learn from.")
+
+    @classmethod
+    def of(cls, knowledge: Knowledge, inclusion: Inclusion) -> "OtherPairs":
+        """The known pairs; all of them where the knowledge does not say."""
+        check_pairs(inclusion)
+        n_pairs = inclusion.shape[0] // 2
+        known = knowledge.known_pairs
+        if known is None:
+            return cls(np.ones(n_pairs, dtype=bool))
+        if known.shape != (n_pairs,):
+            raise ValueError(f"known_pairs must be ({n_pairs},), got {known.shape}.")
+        return cls(known)
+
+    @property
+    def counts(self) -> Floats:
+        """How many pairs each pair is judged by, (P,)."""
+        known = self.known.astype(np.float64)
+        counts: Floats = known.sum() - known
+        return counts
+
+    def sums(self, values: Floats) -> Floats:
+        """For each pair the sum of ``values`` (P, ...) over its other pairs."""
+        shape = (-1,) + (1,) * (values.ndim - 1)
+        if self.known.all():
+            others: Floats = values.sum(axis=0) - values
+            return others
+        kept = values * self.known.reshape(shape)
+        return kept.sum(axis=0) - kept
+
+    def means(self, values: Floats) -> Floats:
+        """For each pair the mean of ``values`` (P, ...) over its other pairs."""
+        shape = (-1,) + (1,) * (values.ndim - 1)
+        means: Floats = self.sums(values) / self.counts.reshape(shape)
+        return means
+
+    def means_of_shadows(self, values: Floats) -> Floats:
+        """For each shadow the mean of ``values`` (S, ...) over the shadows of its other pairs."""
+        pairs = values.reshape(-1, 2, *values.shape[1:]).mean(axis=1)
+        return np.repeat(self.means(pairs), 2, axis=0)
 
 
 def known_candidates(knowledge: Knowledge) -> Candidates:

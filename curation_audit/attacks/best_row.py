@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation_audit.game import check_pairs
+from curation_audit.attacks.base import OtherPairs
 from curation_audit.types import Floats, Inclusion, Indices, Scores
 
 BYTES_PER_BLOCK = 2**22  # a few buffers of this size stay in cache
@@ -25,14 +25,15 @@ class BestRows:
     square: Floats
 
 
-def best_rows(observed: Scores, inclusion: Inclusion, center: Floats | None = None) -> BestRows:
+def best_rows(
+    observed: Scores, inclusion: Inclusion, others: OtherPairs, center: Floats | None = None
+) -> BestRows:
     """Choose ``argmax_k |mean_in - mean_out|`` over the other pairs, for values (S, m).
 
     ``center`` (m,) is subtracted first, so that sums of squares do not cancel; without it, sums
     of picks stay whole numbers, so that ties between rows break alike whatever the coins of the
     tested pair were. Candidates come in blocks, so that memory does not grow with N m.
     """
-    check_pairs(inclusion)
     values: Floats = np.asarray(observed, dtype=np.float64)
     if center is not None:
         values = values - center
@@ -40,7 +41,7 @@ def best_rows(observed: Scores, inclusion: Inclusion, center: Floats | None = No
     width = max(1, BYTES_PER_BLOCK // (8 * values.shape[1]))
     squared = values**2
     blocks = [
-        _best_rows(values, squared, inclusion[:, start : start + width])
+        _best_rows(values, squared, inclusion[:, start : start + width], others)
         for start in range(0, n_candidates, width)
     ]
     return BestRows(
@@ -51,38 +52,43 @@ def best_rows(observed: Scores, inclusion: Inclusion, center: Floats | None = No
     )
 
 
-def _best_rows(values: Floats, squared: Floats, inclusion: Inclusion) -> BestRows:
+def _best_rows(
+    values: Floats, squared: Floats, inclusion: Inclusion, others: OtherPairs
+) -> BestRows:
     """The choice for one block of candidates."""
-    n_pairs = inclusion.shape[0] // 2
-    held = inclusion.astype(np.float64)
-    sums = _in_and_out(held, values)
-    column = _most_telling(sums[0] - sums[1], values, inclusion)
+    known = np.repeat(others.known, 2)
+    held = inclusion[known].astype(np.float64)
+    sums = _in_and_out(held, values[known])
+    column = _most_telling(sums[0] - sums[1], values, inclusion, others)
     first, second = (np.take_along_axis(values[offset::2], column, axis=1) for offset in (0, 1))
     own_in = np.where(inclusion[0::2], first, second)
     own_out = np.where(inclusion[0::2], second, first)
     own = np.stack([own_in, own_out], axis=1)
-    squares = _in_and_out(held, squared)
-    n_others = n_pairs - 1
+    squares = _in_and_out(held, squared[known])
+    part = others.known[:, None, None]  # a pair that is not learnt from is in no sum
+    counts = others.counts[:, None, None]
     candidate = np.arange(inclusion.shape[1])
     return BestRows(
         column=column,
         tested=np.stack([first, second], axis=1),
-        mean=(sums[:, candidate, column].transpose(1, 0, 2) - own) / n_others,
-        square=(squares[:, candidate, column].transpose(1, 0, 2) - own**2) / n_others,
+        mean=(sums[:, candidate, column].transpose(1, 0, 2) - part * own) / counts,
+        square=(squares[:, candidate, column].transpose(1, 0, 2) - part * own**2) / counts,
     )
 
 
-def _most_telling(difference: Floats, values: Floats, inclusion: Inclusion) -> Indices:
+def _most_telling(
+    difference: Floats, values: Floats, inclusion: Inclusion, others: OtherPairs
+) -> Indices:
     """For each pair ``argmax_k |difference less the pair's own part|``: (N, m) -> (P, N)."""
     change = values[0::2] - values[1::2]
-    sign = np.where(inclusion[0::2], 1.0, -1.0)
+    sign = np.where(inclusion[0::2], 1.0, -1.0) * others.known[:, None]
     column = np.empty(sign.shape, dtype=np.int64)
-    others = np.empty_like(difference)  # one buffer for all pairs: no page is touched twice
+    less = np.empty_like(difference)  # one buffer for all pairs: no page is touched twice
     for j in range(sign.shape[0]):
-        np.multiply(sign[j][:, None], change[j], out=others)
-        np.subtract(difference, others, out=others)
-        np.abs(others, out=others)
-        others.argmax(axis=1, out=column[j])
+        np.multiply(sign[j][:, None], change[j], out=less)
+        np.subtract(difference, less, out=less)
+        np.abs(less, out=less)
+        less.argmax(axis=1, out=column[j])
     return column
 
 
@@ -90,4 +96,3 @@ def _in_and_out(held: Floats, values: Floats) -> Floats:
     """Sums of values (S, m) over the shadows with and without each candidate: (2, N, m)."""
     with_candidate = held.T @ values
     return np.stack([with_candidate, values.sum(axis=0) - with_candidate])
-

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from curation_audit.attacks.base import OtherPairs
 from curation_audit.attacks.best_row import best_rows
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
@@ -32,8 +33,9 @@ class BinaryLira:
     ) -> Evidence:
         """Float64 (S, N); frequencies are smoothed by half a count on either side."""
         mask = observation.selection.mask().astype(np.float64)
-        rows = best_rows(mask, inclusion)
-        n_others = inclusion.shape[0] // 2 - 1
+        others = OtherPairs.of(knowledge, inclusion)
+        rows = best_rows(mask, inclusion, others)
+        n_others = others.counts[:, None, None]
         picked = rows.tested > 0.5
         rate = (rows.mean * n_others + 0.5) / (n_others + 1)
         log_odds = np.where(picked[:, :, None], np.log(rate)[:, None], np.log1p(-rate)[:, None])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from curation_audit.attacks.base import known_candidates, known_pool
+from curation_audit.attacks.base import OtherPairs, known_candidates, known_pool
 from curation_audit.attacks.gaussian import gaussian_evidence
 from curation_audit.attacks.linear import released_vectors
 from curation_audit.observations import Knowledge, Observation, Stage
@@ -22,7 +22,7 @@ class Extract:
     name: ClassVar[str] = "extract"
     title: ClassVar[str] = "LiRA on the extracted scorer at the candidate"
     stage: ClassVar[Stage] = "scores"
-    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "pool", "candidates"})
+    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "candidates", "pool", "score values"})
     source: ClassVar[str] = "this project; ratio after Carlini et al. 2022"
     cost: ClassVar[str] = "m p^2 + S p N"
 
@@ -38,4 +38,4 @@ class Extract:
         candidates = known_candidates(knowledge)
         vectors = released_vectors(known_pool(knowledge), observation.scores)
         signal = candidates.mean_per_unit(vectors @ candidates.features.T)
-        return gaussian_evidence(signal, inclusion)
+        return gaussian_evidence(signal, inclusion, OtherPairs.of(knowledge, inclusion))

@@ -1,31 +1,33 @@
-"""The Gaussian likelihood ratio of LiRA, leaving one pair of shadows out."""
+"""The Gaussian likelihood ratio of LiRA, learnt from the other pairs of shadows."""
 
 import numpy as np
 
-from curation_audit.attacks.base import in_first, in_shadow_order
+from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order
+from curation_audit.observations import Knowledge
 from curation_audit.types import Evidence, Features, Floats, Inclusion
 
 MIN_PAIRS_FOR_OWN_VARIANCE = 32
 RELATIVE_FLOOR = 1e-6
 
 
-def gaussian_evidence(signal: Floats, inclusion: Inclusion) -> Evidence:
+def gaussian_evidence(
+    signal: Floats, inclusion: Inclusion, others: OtherPairs | None = None
+) -> Evidence:
     """``log N(x; mean_in, var_in) - log N(x; mean_out, var_out)`` for a signal (S, N).
 
     Means and variances of the in and the out values come from the other pairs. Below 64 shadows
     the variance is shared by all candidates (Carlini et al. 2022, section VI-C), above it is the
     candidate's own.
     """
+    others = others or OtherPairs.of(Knowledge(), inclusion)
     signal = np.asarray(signal, dtype=np.float64)
     pairs = in_first(signal, inclusion)
-    n_others = pairs.shape[0] - 1
     # centred first, so that sums of squares do not cancel
-    center = pairs.mean(axis=(0, 1))
-    pairs = pairs - center
-    mean = (pairs.sum(axis=0) - pairs) / n_others
-    square = ((pairs**2).sum(axis=0) - pairs**2) / n_others
-    variance = (square - mean**2) * n_others / max(n_others - 1, 1)
-    if n_others + 1 < MIN_PAIRS_FOR_OWN_VARIANCE:
+    pairs = pairs - pairs.mean(axis=(0, 1))
+    n_others = others.counts[:, None, None]
+    mean, square = others.means(pairs), others.means(pairs**2)
+    variance = (square - mean**2) * n_others / (n_others - 1)
+    if others.counts.min() + 1 < MIN_PAIRS_FOR_OWN_VARIANCE:
         variance = np.broadcast_to(variance.mean(axis=2, keepdims=True), variance.shape)
     resolution = rounding_of(signal)
     variance = floored(variance, mean, square, resolution)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from curation_audit.attacks.base import mean_of_other_pairs
+from curation_audit.attacks.base import OtherPairs
 from curation_audit.observations import Linearisation
 from curation_audit.types import Evidence, Features, Floats, Mask
 
@@ -44,13 +44,15 @@ def directions_of_masks(pool: Features, mask: Mask, linearised: Linearisation) -
     return scaled
 
 
-def traced(vectors: Floats, linearised: Linearisation, observed: Mask) -> Evidence:
+def traced(
+    vectors: Floats, linearised: Linearisation, observed: Mask, others: OtherPairs
+) -> Evidence:
     """Whitened correlation of each shadow's deviation with each candidate's influence, (S, N).
 
     ``(w_s - mean of the other pairs)' Sigma^-1 a_n`` over the observed coordinates, where a_n is
     the shift that candidate n causes and Sigma the covariance over all coins.
     """
-    return whitened(vectors - mean_of_other_pairs(vectors), linearised, observed)
+    return whitened(vectors - others.means_of_shadows(vectors), linearised, observed)
 
 
 def whitened(deviations: Floats, linearised: Linearisation, observed: Mask) -> Evidence:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from curation_audit.attacks.base import OtherPairs
 from curation_audit.attacks.gaussian import gaussian_evidence
 from curation_audit.attacks.signals import margin_per_candidate
 from curation_audit.observations import Knowledge, Observation, Stage
@@ -17,7 +18,9 @@ class Lira:
     name: ClassVar[str] = "lira"
     title: ClassVar[str] = "LiRA (online) at the candidate"
     stage: ClassVar[Stage] = "model"
-    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "candidates", "labels", "pool"})
+    needs: ClassVar[frozenset[str]] = frozenset(
+        {"algorithm", "candidates", "confidences", "labels", "pool", "queries at the candidates"}
+    )
     source: ClassVar[str] = "Carlini et al. 2022, arXiv:2112.03570"
     cost: ClassVar[str] = "S N C"
 
@@ -30,4 +33,5 @@ class Lira:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N)."""
-        return gaussian_evidence(margin_per_candidate(observation, knowledge), inclusion)
+        signal = margin_per_candidate(observation, knowledge)
+        return gaussian_evidence(signal, inclusion, OtherPairs.of(knowledge, inclusion))

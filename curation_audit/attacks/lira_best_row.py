@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from curation_audit.attacks.base import OtherPairs
 from curation_audit.attacks.best_row import best_rows
 from curation_audit.attacks.gaussian import floored, log_ratio, rounding_of
 from curation_audit.observations import Knowledge, Observation, Stage
@@ -33,7 +34,8 @@ class LiraBestRow:
     ) -> Evidence:
         """Float64 (S, N)."""
         scores = observation.scores
-        rows = best_rows(scores, inclusion, center=scores.mean(axis=0, dtype=np.float64))
+        others = OtherPairs.of(knowledge, inclusion)
+        rows = best_rows(scores, inclusion, others, scores.mean(axis=0, dtype=np.float64))
         resolution = rounding_of(scores)
         variance = floored(rows.square - rows.mean**2, rows.mean, rows.square, resolution)
         return log_ratio(rows.tested, rows.mean, variance, resolution).reshape(inclusion.shape)

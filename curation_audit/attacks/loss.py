@@ -17,7 +17,9 @@ class Loss:
     name: ClassVar[str] = "loss"
     title: ClassVar[str] = "Loss at the candidate"
     stage: ClassVar[Stage] = "model"
-    needs: ClassVar[frozenset[str]] = frozenset({"candidates", "labels"})
+    needs: ClassVar[frozenset[str]] = frozenset(
+        {"candidates", "confidences", "labels", "queries at the candidates"}
+    )
     source: ClassVar[str] = "Yeom et al. 2018"
     cost: ClassVar[str] = "S N"
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from curation_audit import checks
-from curation_audit.attacks.base import known_candidates, known_pool
+from curation_audit.attacks.base import OtherPairs, known_candidates, known_pool
 from curation_audit.attacks.gaussian import gaussian_evidence
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
@@ -43,7 +43,7 @@ class MaskExtract:
         candidates = known_candidates(knowledge)
         surrogates = fit_surrogates(known_pool(knowledge), observation.selection.mask(), self.l2)
         signal = candidates.mean_per_unit(surrogates @ candidates.features.T)
-        return gaussian_evidence(signal, inclusion)
+        return gaussian_evidence(signal, inclusion, OtherPairs.of(knowledge, inclusion))
 
 
 def fit_surrogates(pool: Features, mask: Mask, l2: float) -> Floats:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from curation_audit.attacks.base import known_linearisation, known_pool
+from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
 from curation_audit.attacks.linear import directions_of_masks, traced, whitened
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
@@ -44,5 +44,7 @@ class MaskTrace:
         linearised = known_linearisation(knowledge)
         mask = observation.selection.mask()
         directions = directions_of_masks(known_pool(knowledge), mask, linearised)
-        compare = traced if self.center == "shadows" else whitened
-        return compare(directions, linearised, linearised.slopes)
+        if self.center == "nothing":
+            return whitened(directions, linearised, linearised.slopes)
+        others = OtherPairs.of(knowledge, inclusion)
+        return traced(directions, linearised, linearised.slopes, others)

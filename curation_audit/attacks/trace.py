@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from curation_audit.attacks.base import known_linearisation, known_pool
+from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
 from curation_audit.attacks.linear import released_vectors, traced
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
@@ -23,7 +23,7 @@ class Trace:
     title: ClassVar[str] = "Tracing in the recovered scorer"
     stage: ClassVar[Stage] = "scores"
     needs: ClassVar[frozenset[str]] = frozenset(
-        {"algorithm", "pool", "candidates", "linear scorer"}
+        {"algorithm", "candidates", "linear scorer", "pool", "score values"}
     )
     source: ClassVar[str] = (
         "this project; tracing after Dwork et al. 2015, influence after Koh & Liang 2017"
@@ -41,4 +41,5 @@ class Trace:
         """Float64 (S, N)."""
         linearised = known_linearisation(knowledge)
         vectors = released_vectors(known_pool(knowledge), observation.scores)
-        return traced(vectors, linearised, np.ones(vectors.shape[1], dtype=bool))
+        others = OtherPairs.of(knowledge, inclusion)
+        return traced(vectors, linearised, np.ones(vectors.shape[1], dtype=bool), others)

@@ -39,7 +39,7 @@ from curation_audit.streams import Streams
 from curation_audit.training.device import resolve_device
 
 SHADOWS_PER_CHUNK = 16
-CHUNK_FORMAT = 1
+CHUNK_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

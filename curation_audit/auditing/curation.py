@@ -16,6 +16,7 @@ from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
 Scope: TypeAlias = Literal["real", "shadow", "null"]
+MOST_POOL_QUERIES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,17 @@ class Curated:
             "offsets": seen.selection.offsets,
             "probabilities": seen.probabilities,
         }
+        if seen.at_pool is not None:
+            arrays["at_pool"] = seen.at_pool
         return arrays if self.utility is None else {**arrays, "utility": self.utility}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Curated":
         """The inverse of ``to_arrays``."""
         selection = Selection(arrays["indices"], arrays["offsets"], arrays["scores"].shape[1])
-        seen = Observation(arrays["scores"], selection, arrays["probabilities"])
+        seen = Observation(
+            arrays["scores"], selection, arrays["probabilities"], arrays.get("at_pool")
+        )
         return cls(seen, arrays.get("utility"))
 
     @classmethod
@@ -51,11 +56,13 @@ class Curated:
         """The curations of several chunks of shadows as one."""
         seen = [part.observation for part in parts]
         utility = [part.utility for part in parts if part.utility is not None]
+        at_pool = [one.at_pool for one in seen if one.at_pool is not None]
         return cls(
             Observation(
                 np.concatenate([one.scores for one in seen]),
                 Selection.concatenate([one.selection for one in seen]),
                 np.concatenate([one.probabilities for one in seen]),
+                np.concatenate(at_pool) if at_pool else None,
             ),
             np.concatenate(utility) if utility else None,
         )
@@ -72,6 +79,14 @@ def tie_order(ids: Sequence[str], seed: int) -> Indices:
     rank = np.empty(len(ids), dtype=np.int64)
     rank[np.argsort(np.array(hashes, dtype="S8"), kind="stable")] = np.arange(len(ids))
     return rank
+
+
+def queried_rows(rank: Indices) -> Indices:
+    """The pool rows that the model is asked about, ascending: (m,) -> (Q,).
+
+    All of them, or the first ``MOST_POOL_QUERIES`` by ``tie_order``: a choice that is public.
+    """
+    return np.flatnonzero(rank < MOST_POOL_QUERIES)
 
 
 def score_shadows(plan: AuditPlan, inclusion: Inclusion, streams: ShadowStreams) -> Scores:
@@ -91,7 +106,8 @@ def shuffled_scores(real: Scores, streams: ShadowStreams) -> Scores:
 def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) -> Curated:
     """From scores (S, m) to picked rows, models and their utility."""
     pool, private, test = plan.data.pool, plan.data.private, plan.data.test
-    selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed))
+    rank = tie_order(pool.ids, plan.seed)
+    selection = plan.rule.select(scores, rank)
     downstream = plan.downstream
     if downstream is None:
         nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
@@ -112,7 +128,8 @@ def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) ->
     utility = None
     if test is not None and test.labels is not None:
         utility = measure_utility(asked(test.features), test.labels, plan.utility)
-    return Curated(Observation(scores, selection, probabilities), utility)
+    at_pool = asked(pool.features[queried_rows(rank)])
+    return Curated(Observation(scores, selection, probabilities, at_pool), utility)
 
 
 def measure_utility(

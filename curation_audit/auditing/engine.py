@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.auditing.chunks import Curations, one_thread, run_curations
 from curation_audit.auditing.evidence import (
     AttackEvidence,
@@ -17,7 +18,6 @@ from curation_audit.auditing.evidence import (
     check_something_runs,
     collect_evidence,
     draw_game,
-    knowledge_of,
 )
 from curation_audit.auditing.judge import (
     judge_controls,

@@ -1,17 +1,18 @@
 """From curations to evidence: what the adversary knows, the attacks, and the blind one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import Attack
+from curation_audit.auditing.adversary import seen_by
 from curation_audit.auditing.chunks import Curations, describe, one_thread
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import SettingError
 from curation_audit.game import paired_inclusion, permute_pairs
-from curation_audit.observations import Candidates, Knowledge, Observation, Stage
+from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.pipelines.base import ALWAYS_IN, PrivateRows
 from curation_audit.storage import ChunkStore, content_key
 from curation_audit.streams import Streams
@@ -59,33 +60,10 @@ def draw_game(plan: AuditPlan) -> Game:
     )
 
 
-def knowledge_of(plan: AuditPlan) -> Knowledge:
-    """What the threat model grants, in the scorer's embedding."""
-    knows, data = plan.threat.knows, plan.data
-    knows_both = "pool" in knows and "candidates" in knows and "algorithm" in knows
-    candidates = None
-    if "candidates" in knows:
-        at_stake = data.private.unit != ALWAYS_IN
-        labels = data.private.labels if "labels" in knows else None
-        candidates = Candidates(
-            features=plan.scorer.embed(data.private.features[at_stake]),
-            unit=data.private.unit[at_stake],
-            n_candidates=data.private.n_candidates,
-            labels=None if labels is None else labels[at_stake],
-        )
-    return Knowledge(
-        pool=plan.scorer.embed(data.pool.features) if "pool" in knows else None,
-        candidates=candidates,
-        linearisation=plan.scorer.linearise(data.private, data.pool) if knows_both else None,
-        algorithm="algorithm" in knows,
-    )
-
-
 def missing_knowledge(plan: AuditPlan, knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
     """What each attack of the plan needs and the adversary has not, by name; often nothing."""
-    granted = knowledge.granted()
     names = [name for stage in plan.stages for name in plan.methods(stage)]
-    return {name: tuple(sorted(ATTACKS[name].needs - granted)) for name in names}
+    return {name: knowledge.missing(ATTACKS[name].needs) for name in names}
 
 
 def check_something_runs(plan: AuditPlan, knowledge: Knowledge) -> None:
@@ -96,7 +74,7 @@ def check_something_runs(plan: AuditPlan, knowledge: Knowledge) -> None:
     if all(missing.values()):
         name, what = next(iter(missing.items()))
         raise SettingError(
-            "threat.knows", "lets no attack run", f"{name}, for one, needs {', '.join(what)}"
+            "threat", "lets no attack run", f"{name}, for one, needs {', '.join(what)}"
         )
 
 
@@ -121,7 +99,7 @@ def collect_evidence(
                     {
                         "chunks": list(curations.keys),
                         "attack": describe(attack),
-                        "knows": sorted(plan.threat.knows),
+                        "threat": asdict(plan.threat),
                     }
                 )
                 found.append(_evidence(plan, attack, curations, game, knowledge, store, key))
@@ -140,18 +118,19 @@ def _evidence(
 ) -> AttackEvidence:
     stored = store.load(key)
     if stored is None:
+        shadows, null = seen_by(plan, curations.shadows), seen_by(plan, curations.null)
         runs: dict[str, tuple[Observation, Inclusion]] = {
-            "evidence": (curations.shadows.observation, game.inclusion),
-            "null": (curations.null.observation, game.inclusion),
-            "permuted": (curations.shadows.observation, game.permuted),
+            "evidence": (shadows, game.inclusion),
+            "null": (null, game.inclusion),
+            "permuted": (shadows, game.permuted),
         }
-        shadows = range(plan.attack.shadows)
+        rows = range(plan.attack.shadows)
         stored = {
             name: attack.evidence(
                 observation,
                 inclusion,
                 knowledge,
-                streams=Streams(plan.seed).for_shadows(f"attack {attack.name}", shadows),
+                streams=Streams(plan.seed).for_shadows(f"attack {attack.name}", rows),
             )
             for name, (observation, inclusion) in runs.items()
         }

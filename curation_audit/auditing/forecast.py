@@ -4,12 +4,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.auditing.chunks import Task, run_task, tasks_of
-from curation_audit.auditing.evidence import (
-    check_something_runs,
-    knowledge_of,
-    missing_knowledge,
-)
+from curation_audit.auditing.evidence import check_something_runs, missing_knowledge
 from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
 from curation_audit.results import duration
 

@@ -13,7 +13,11 @@ from curation_audit.observations import STAGES, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
-Knows: TypeAlias = Literal["algorithm", "candidates", "labels", "pool"]
+Knows: TypeAlias = Literal[
+    "algorithm", "candidates", "labels", "memberships", "other candidates", "pool", "thresholds"
+]
+ScoreView: TypeAlias = Literal["exact", "rounded", "ranks", "top only"]
+ModelView: TypeAlias = Literal["confidences", "labels"]
 UtilityMetric: TypeAlias = Literal["accuracy", "auc"]
 Estimand: TypeAlias = Literal["these candidates", "new candidates too"]
 MIN_SHADOWS = 8
@@ -24,20 +28,40 @@ FEW_SHADOWS = 32
 class Threat:
     """What the adversary sees, and what is granted beside it.
 
+    ``observes``: which stages. ``scores_as``: ``exact``, ``rounded`` to ``decimals``, ``ranks``, or
+    ``top only`` (of the picked rows). ``model_as``: ``confidences`` or ``labels``.
+
     ``knows``: ``algorithm`` (can run the curation, so shadows are possible), ``pool`` (the public
-    rows' features), ``candidates`` (the features of the records asked about) and ``labels``
-    (theirs).
+    rows' features), ``candidates`` (the features of the records asked about), ``labels``
+    (theirs), ``other candidates`` (he asks about all together), ``thresholds`` (the lowest picked
+    score) and ``memberships`` (of everyone but the record asked about: the adversary of the
+    definition of differential privacy).
+
+    ``embedding``: ``exact``, or a ``surrogate`` in place of the scorer's: he sees features through
+    a random projection onto half the coordinates. ``may_insert``: how many rows he may plant in
+    the pool. ``queries``: how many rows he may ask the model about; ``None`` for no limit.
     """
 
     observes: tuple[Stage, ...] = STAGES
-    knows: tuple[Knows, ...] = ("algorithm", "candidates", "labels", "pool")
+    scores_as: ScoreView = "exact"
+    decimals: int = 2
+    model_as: ModelView = "confidences"
+    knows: tuple[Knows, ...] = ("algorithm", "candidates", "labels", "other candidates", "pool")
+    embedding: Literal["exact", "surrogate"] = "exact"
+    may_insert: int = 0
+    queries: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that something is seen."""
+        """Check that something is seen, and the numbers."""
         if not self.observes:
             raise SettingError(
                 "threat.observes", "found nothing", f"expected some of {', '.join(STAGES)}"
             )
+        for name, value in (("may_insert", self.may_insert), ("queries", self.queries)):
+            if value is not None and value < 0:
+                raise SettingError(f"threat.{name}", f"found {value}", "expected 0 or more")
+        if not 0 <= self.decimals <= 15:
+            raise SettingError("threat.decimals", f"found {self.decimals}", "expected 0 to 15")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

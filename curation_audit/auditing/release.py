@@ -79,7 +79,7 @@ def build_report(
             "name": plan.name,
             "seed": plan.seed,
             "design": _design(plan, curations, game),
-            "threat": {"observes": plan.threat.observes, "knows": plan.threat.knows},
+            "threat": plan.threat,
             "stages": stages,
             "controls": {
                 "family_wise_level": CONTROLS_LEVEL,

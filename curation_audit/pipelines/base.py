@@ -6,7 +6,7 @@ streams are arguments of calls, never fields.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion, Indices, Labels, Mask, Probabilities, Scores
 
 ALWAYS_IN = -1
+Family: TypeAlias = Literal["linear", "nearest", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,14 @@ class FittedScorers(Protocol):
 
 
 class Scorer(Protocol):
-    """How a pool row is valued against the private set."""
+    """How a pool row is valued against the private set.
+
+    ``family``: scores are ``embed(rows) @ w`` (``linear``, and ``linearise`` tells how w moves),
+    the largest ``embed(rows) @ embed(t)`` over private rows t (``nearest``), or ``other``.
+    """
 
     name: ClassVar[str]
+    family: ClassVar[Family]
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams
@@ -138,4 +144,3 @@ class Downstream(Protocol):
     ) -> FittedModels:
         """Train one model per shadow on its picked rows, all at once."""
         ...
-

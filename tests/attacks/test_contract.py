@@ -15,9 +15,10 @@ from curation_audit.attacks.loss import Loss
 from curation_audit.attacks.mask_extract import MaskExtract
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.trace import Trace
-from curation_audit.observations import Candidates, Knowledge, Stage
+from curation_audit.observations import KNOWABLE, Stage
 from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc
-from tests.attacks.world import frozen, make_world, shadows_in_order, with_shadow
+from tests.attacks import world as worlds
+from tests.attacks.world import frozen, make_world, shadows_in_order, with_shadow, with_shadows
 
 CASES = {
     "lira_best_row": [LiraBestRow()],
@@ -32,8 +33,22 @@ CASES = {
 ALL = pytest.mark.parametrize(
     "attack", [attack for name in sorted(CASES) for attack in CASES[name]], ids=repr
 )
-WORLD = frozen(make_world())
-N_SHADOWS, N_CANDIDATES = WORLD.inclusion.shape
+LINEAR, NEAREST = frozen(make_world()), frozen(make_world(scorer=worlds.NEAREST))
+N_SHADOWS, N_CANDIDATES = LINEAR.inclusion.shape
+
+
+def of_nearest(attack):
+    return "nearest scorer" in attack.needs
+
+
+def world_of(attack):
+    """A world with a scorer of the family that the attack is for."""
+    return NEAREST if of_nearest(attack) else LINEAR
+
+
+def another_world(attack, **settings):
+    scorer = worlds.NEAREST if of_nearest(attack) else worlds.SCORER
+    return make_world(scorer=scorer, **settings)
 
 
 def evidence(attack, world, **changes):
@@ -64,7 +79,7 @@ def test_attacks_describe_themselves(attack):
         assert text
     # what it may ask for is what a threat model may grant, and something is needed
     assert attack.needs
-    assert attack.needs <= WORLD.knowledge.granted()
+    assert attack.needs <= KNOWABLE
 
 
 def test_titles_are_all_different():
@@ -86,8 +101,9 @@ def test_settings_out_of_range_are_refused(l2):
 
 @ALL
 def test_evidence_is_one_finite_number_per_shadow_and_candidate(attack):
+    here = world_of(attack)
     # the arrays of the world are read-only, so that an attack that writes to them fails
-    found = evidence(attack, WORLD)
+    found = evidence(attack, here)
     assert found.shape == (N_SHADOWS, N_CANDIDATES)
     assert found.dtype == np.float64
     assert np.isfinite(found).all()
@@ -95,116 +111,131 @@ def test_evidence_is_one_finite_number_per_shadow_and_candidate(attack):
 
 @ALL
 def test_the_same_streams_give_the_same_evidence(attack):
-    np.testing.assert_array_equal(evidence(attack, WORLD), evidence(attack, WORLD))
+    here = world_of(attack)
+    np.testing.assert_array_equal(evidence(attack, here), evidence(attack, here))
 
 
-LEAKY = make_world(n_pairs=40, n_candidates=10, d=16)
+SIZE = {"n_pairs": 40, "n_candidates": 10, "d": 16}
 
 
 @ALL
 def test_members_stand_above_outsiders_where_it_leaks(attack):
-    paired = PairedEvidence.split(evidence(attack, LEAKY), LEAKY.inclusion)
+    leaky = another_world(attack, **SIZE)
+    paired = PairedEvidence.split(evidence(attack, leaky), leaky.inclusion)
     found = clustered_auc(paired)
     assert found.auc > 0.5 + 3 * np.sqrt(2 * found.variance_by_pair)
     # and where the coins have nothing to do with what is seen, they do not
-    blind = frozen(make_world(seed=99, n_pairs=40, n_candidates=10, d=16)).inclusion
-    paired = PairedEvidence.split(evidence(attack, LEAKY, inclusion=blind), blind)
+    blind = make_world(seed=99, **SIZE).inclusion
+    paired = PairedEvidence.split(evidence(attack, leaky, inclusion=blind), blind)
     assert chance_p_value(paired) > 1e-3
 
 
 @ALL
 def test_more_shadows_change_no_shape_and_few_do_not_break_it(attack):
-    world = make_world(n_pairs=4, n_candidates=5, n_pool=40)
-    found = evidence(attack, world)
+    found = evidence(attack, another_world(attack, n_pairs=4, n_candidates=5, n_pool=40))
     assert found.shape == (8, 5)
     assert np.isfinite(found).all()
 
 
 @ALL
 def test_order_of_pairs_does_not_count(attack):
+    here = world_of(attack)
     pairs = np.random.default_rng(0).permutation(N_SHADOWS // 2)
     order = (2 * pairs[:, None] + [0, 1]).ravel()
     turned = evidence(
         attack,
-        WORLD,
-        observation=shadows_in_order(WORLD.observation, order),
-        inclusion=WORLD.inclusion[order],
+        here,
+        observation=shadows_in_order(here.observation, order),
+        inclusion=here.inclusion[order],
     )
-    close(turned, evidence(attack, WORLD)[order])
+    close(turned, evidence(attack, here)[order])
 
 
 @ALL
 def test_order_within_pairs_does_not_count(attack):
+    here = world_of(attack)
     order = np.arange(N_SHADOWS).reshape(-1, 2)
     order[[0, 3, 5]] = order[[0, 3, 5], ::-1]
     order = order.ravel()
     turned = evidence(
         attack,
-        WORLD,
-        observation=shadows_in_order(WORLD.observation, order),
-        inclusion=WORLD.inclusion[order],
+        here,
+        observation=shadows_in_order(here.observation, order),
+        inclusion=here.inclusion[order],
     )
-    close(turned, evidence(attack, WORLD)[order])
+    close(turned, evidence(attack, here)[order])
 
 
 @ALL
 def test_order_of_candidates_does_not_count(attack):
+    here = world_of(attack)
     order = np.random.default_rng(1).permutation(N_CANDIDATES)
     place = np.argsort(order)  # candidate n becomes candidate place[n]
-    known, linear = WORLD.knowledge.candidates, WORLD.knowledge.linearisation
+    known, linear = here.knowledge.candidates, here.knowledge.linearisation
+    if linear is not None:
+        linear = dataclasses.replace(linear, influence=linear.influence[order])
     turned = evidence(
         attack,
-        WORLD,
-        inclusion=WORLD.inclusion[:, order],
+        here,
+        inclusion=here.inclusion[:, order],
         knowledge=dataclasses.replace(
-            WORLD.knowledge,
+            here.knowledge,
             candidates=dataclasses.replace(known, unit=place[known.unit]),
-            linearisation=dataclasses.replace(linear, influence=linear.influence[order]),
+            linearisation=linear,
+            score=lambda inclusion: here.knowledge.score(inclusion[:, place]),
         ),
     )
-    close(turned, evidence(attack, WORLD)[:, order])
+    close(turned, evidence(attack, here)[:, order])
 
 
 @ALL
 @pytest.mark.parametrize("tested", [0, 7, N_SHADOWS - 2])
 def test_evidence_uses_neither_its_row_nor_the_partner(attack, tested):
+    here = world_of(attack)
     partner = tested + 1 if tested % 2 == 0 else tested - 1
     for seed in (1, 2):
         # coins that have nothing to do with the old ones: flipping would keep who is together
         fresh = np.random.default_rng(seed).random(N_CANDIDATES) < 0.5
-        inclusion = WORLD.inclusion.copy()
+        inclusion = here.inclusion.copy()
         inclusion[tested], inclusion[partner] = fresh, ~fresh
-        other = make_world(seed=seed + 10).observation
+        other = another_world(attack, seed=seed + 10).observation
         changed = evidence(
             attack,
-            WORLD,
+            here,
             inclusion=inclusion,
-            observation=with_shadow(WORLD.observation, partner, other),
+            observation=with_shadow(here.observation, partner, other),
         )
-        close(changed[tested], evidence(attack, WORLD)[tested])
-        assert (changed[partner] != evidence(attack, WORLD)[partner]).any()
+        close(changed[tested], evidence(attack, here)[tested])
+        assert (changed[partner] != evidence(attack, here)[partner]).any()
+
+
+@ALL
+def test_evidence_uses_no_pair_that_is_not_known(attack):
+    here = world_of(attack)
+    # what bounds rest on: of the pairs that are not known, nothing but the tested observation
+    fit = np.arange(N_SHADOWS // 2) < 7
+    knowledge = dataclasses.replace(here.knowledge, known_pairs=fit)
+    before = evidence(attack, here, knowledge=knowledge)
+    hidden = np.flatnonzero(~np.repeat(fit, 2))
+    for seed in (1, 2):
+        world = another_world(attack, seed=seed + 20)
+        inclusion = here.inclusion.copy()
+        inclusion[hidden] = world.inclusion[hidden]
+        for tested in (hidden[0], hidden[3]):
+            other = with_shadows(here.observation, np.setdiff1d(hidden, tested), world.observation)
+            changed = evidence(
+                attack, here, inclusion=inclusion, observation=other, knowledge=knowledge
+            )
+            close(changed[tested], before[tested])
+        close(changed[: hidden[0]], before[: hidden[0]])
 
 
 @ALL
 def test_what_is_not_granted_is_told(attack):
-    known = WORLD.knowledge.candidates
-    without_labels = Candidates(known.features, known.unit, known.n_candidates)
-    poorer = {
-        "pool": dataclasses.replace(WORLD.knowledge, pool=None),
-        "candidates": dataclasses.replace(WORLD.knowledge, candidates=None),
-        "labels": dataclasses.replace(WORLD.knowledge, candidates=without_labels),
-        "linear scorer": dataclasses.replace(WORLD.knowledge, linearisation=None),
-        "algorithm": dataclasses.replace(WORLD.knowledge, algorithm=False),
-    }
-    for need, knowledge in poorer.items():
-        missing = attack.needs - knowledge.granted()
-        assert (need in missing) == (need in attack.needs)
-    if attack.name in ("lira_best_row", "binary_lira"):
-        # what they need was needed to make the shadows, and went into the observation
-        assert evidence(attack, WORLD, knowledge=Knowledge()).shape == WORLD.inclusion.shape
-    else:
-        with pytest.raises(ValueError, match="this attack needs"):
-            evidence(attack, WORLD, knowledge=Knowledge())
+    here = world_of(attack)
+    for need in KNOWABLE:
+        told = dataclasses.replace(here.knowledge, granted=KNOWABLE - {need}).missing(attack.needs)
+        assert told == ((need,) if need in attack.needs else ())
 
 
 @pytest.mark.parametrize(
@@ -212,4 +243,4 @@ def test_what_is_not_granted_is_told(attack):
 )
 def test_coins_without_pairs_are_refused(attack):
     with pytest.raises(ValueError, match="complements"):
-        evidence(attack, WORLD, inclusion=np.roll(WORLD.inclusion, 1, axis=0))
+        evidence(attack, LINEAR, inclusion=np.roll(LINEAR.inclusion, 1, axis=0))

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from curation_audit.api import Pipeline, audit
 from curation_audit.attacks import ATTACKS
-from curation_audit.attacks.base import in_first, in_shadow_order, mean_of_other_pairs
+from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order
 from curation_audit.attacks.best_row import best_rows
 from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.gaussian import MIN_PAIRS_FOR_OWN_VARIANCE, floored, gaussian_evidence
@@ -37,6 +37,11 @@ from tests.statistics.evidence import random_coins
 D, N_POOL = 256, 20_000
 
 
+def every(inclusion):
+    """All other pairs."""
+    return OtherPairs.of(Knowledge(), inclusion)
+
+
 def pooled_aucs(n_members, seed, n_pairs, attacks):
     """AUCs on a mean scorer of standard normal rows with n of 2n candidates on average."""
     rng = np.random.default_rng(seed)
@@ -52,9 +57,9 @@ def pooled_aucs(n_members, seed, n_pairs, attacks):
         np.zeros((2 * n_pairs, 2 * n_members, 2), dtype=np.float32),
     )
     knowledge = Knowledge(
-        pool.features,
-        Candidates(private.features, private.unit, private.n_candidates),
-        scorer.linearise(private, pool),
+        pool=pool.features,
+        candidates=Candidates(private.features, private.unit, private.n_candidates),
+        linearisation=scorer.linearise(private, pool),
     )
     return {
         name: clustered_auc(
@@ -161,7 +166,7 @@ def test_best_rows_equal_the_loop(monkeypatch, n_bytes):
     # whatever the number of candidates in a block
     monkeypatch.setattr("curation_audit.attacks.best_row.BYTES_PER_BLOCK", n_bytes)
     observed, inclusion = best_row_sample()
-    rows = best_rows(observed, inclusion)
+    rows = best_rows(observed, inclusion, every(inclusion))
     for j, n in itertools.product(range(6), range(5)):
         k, inside, outside = looped_best_rows(observed, inclusion, j, n)
         assert rows.column[j, n] == k
@@ -206,7 +211,7 @@ def test_binary_lira_equals_the_loop():
 def test_floor_keeps_variances_of_constant_rows_positive():
     inclusion = random_coins(np.random.default_rng(0), 6, 3)
     observed = np.concatenate([inclusion[:, :1] * 1.0, np.zeros((12, 1))], axis=1)
-    rows = best_rows(observed, inclusion)
+    rows = best_rows(observed, inclusion, every(inclusion))
     assert (floored(rows.square - rows.mean**2, rows.mean, rows.square, 0.0) > 0).all()
 
 
@@ -246,11 +251,24 @@ def test_sorting_by_coin_and_back():
     np.testing.assert_array_equal(in_shadow_order(pairs, inclusion), values)
 
 
-def test_mean_of_other_pairs_equals_the_loop():
+@pytest.mark.parametrize("known", [[0, 1, 2, 3, 4], [1, 3, 4], [0, 2, 3]])
+def test_means_of_other_pairs_equal_the_loop(known):
     values = np.random.default_rng(0).standard_normal((10, 3, 2))
-    for s, found in enumerate(mean_of_other_pairs(values)):
-        rest = [t for t in range(10) if t // 2 != s // 2]
+    others = OtherPairs(np.isin(np.arange(5), known))
+    for s, found in enumerate(others.means_of_shadows(values)):
+        rest = [t for t in range(10) if t // 2 != s // 2 and t // 2 in known]
         np.testing.assert_allclose(found, values[rest].mean(axis=0))
+        assert others.counts[s // 2] == len(rest) / 2
+
+
+def test_too_few_other_pairs_are_refused():
+    with pytest.raises(ValueError, match="2 other pairs"):
+        OtherPairs(np.array([True, True, False]))
+    with pytest.raises(ValueError, match=r"known_pairs must be \(3,\)"):
+        OtherPairs.of(
+            Knowledge(known_pairs=np.ones(4, dtype=bool)),
+            random_coins(np.random.default_rng(0), 3, 2),
+        )
 
 
 # --- linear scorers ---------------------------------------------------------------------------
@@ -326,12 +344,12 @@ def test_tracing_equals_the_loop():
         np.array([True, True, False, True]),
     )
     vectors = rng.standard_normal((6, 4))
-    every = np.ones(4, dtype=bool)
+    whole, others = np.ones(4, dtype=bool), OtherPairs(np.ones(3, dtype=bool))
     for s, n in itertools.product(range(6), range(3)):
         rest = [t for t in range(6) if t // 2 != s // 2]
         shift = vectors[s] - vectors[rest].mean(axis=0)
         expected = shift @ np.linalg.solve(linear.covariance, linear.influence[n])
-        assert traced(vectors, linear, every)[s, n] == pytest.approx(expected)
+        assert traced(vectors, linear, whole, others)[s, n] == pytest.approx(expected)
     # with one coordinate unseen its marginal covariance counts, not the conditional one
     seen = [0, 1, 3]
     expected = vectors[:, seen] @ np.linalg.solve(

@@ -1,18 +1,28 @@
 """A small leaky world: a mean scorer on Gaussian rows, and a model that favours its members."""
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from curation_audit.observations import Candidates, Knowledge, Observation, Selection
+from curation_audit.observations import (
+    KNOWABLE,
+    Candidates,
+    Knowledge,
+    Observation,
+    Selection,
+)
 from curation_audit.pipelines.base import PrivateRows, Rows
 from curation_audit.pipelines.rules import TopFraction
-from curation_audit.pipelines.scorers import Mean
+from curation_audit.pipelines.scorers import Mean, Nearest
 from curation_audit.streams import ShadowStreams, Streams
 from tests.statistics.evidence import random_coins
 
 SCORER = Mean(metric="inner_product")
+NEAREST = Nearest()
 RULE = TopFraction(fraction=0.2)
+N_CLASSES = 2
+N_QUERIED = 60
 
 
 @dataclass(frozen=True)
@@ -41,62 +51,86 @@ def leaky_probabilities(rng, labels, held, strength=2.0):
     return np.stack([1 - second, second], axis=2).astype(np.float32)
 
 
-def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300):
+def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCORER):
     """Candidates of one row each, but for the last three, who have two rows."""
     rng = np.random.default_rng(seed)
     unit = np.append(np.arange(n_candidates), np.arange(n_candidates)[-3:])
-    labels = rng.integers(0, 2, len(unit))
+    labels = rng.integers(0, N_CLASSES, len(unit))
     private = private_rows(rng.standard_normal((len(unit), d)), unit, labels)
     pool = public_rows(rng.standard_normal((n_pool, d)))
     inclusion = random_coins(rng, n_pairs, n_candidates)
     streams = Streams(seed).for_shadows("test", range(2 * n_pairs))
-    scores = SCORER.fit(private, inclusion, pool, streams=streams).score(pool.features)
+
+    def score(inclusion):
+        return scorer.fit(private, inclusion, pool, streams=streams).score(pool.features)
+
+    def select(scores):
+        return RULE.select(scores, np.arange(n_pool))
+
+    scores = score(inclusion)
+    selection = select(scores)
+    queried = np.arange(min(N_QUERIED, n_pool))
+    pool_labels = rng.integers(0, N_CLASSES, n_pool)
     observation = Observation(
         scores,
-        RULE.select(scores, np.arange(n_pool)),
+        selection,
         leaky_probabilities(rng, labels, inclusion[:, unit]),
+        leaky_probabilities(rng, pool_labels[queried], selection.mask()[:, queried], 4.0),
+        np.where(selection.mask(), scores, np.inf).min(axis=1).astype(np.float64),
     )
+    linearisation = scorer.linearise(private, pool)
     knowledge = Knowledge(
-        pool.features,
-        Candidates(private.features, unit, n_candidates, labels),
-        SCORER.linearise(private, pool),
+        granted=KNOWABLE - {"nearest scorer" if linearisation else "linear scorer"},
+        pool=scorer.embed(pool.features),
+        pool_labels=pool_labels,
+        candidates=Candidates(scorer.embed(private.features), unit, n_candidates, labels),
+        linearisation=linearisation,
+        score=score,
+        select=select,
+        queried=queried,
     )
     return World(observation, inclusion, knowledge, streams)
 
 
+ARRAYS = ("scores", "probabilities", "at_pool", "thresholds")
+
+
 def shadows_in_order(observation, order):
     """The same shadows in another order."""
-    return Observation(
-        observation.scores[order],
-        Selection.from_mask(observation.selection.mask()[order]),
-        observation.probabilities[order],
+    return dataclasses.replace(
+        observation,
+        selection=Selection.from_mask(observation.selection.mask()[order]),
+        **{name: getattr(observation, name)[order] for name in ARRAYS},
     )
 
 
 def with_shadow(observation, s, other):
     """Shadow s replaced by what another observation shows there."""
-    scores, probabilities = observation.scores.copy(), observation.probabilities.copy()
-    mask = observation.selection.mask()
-    scores[s], probabilities[s] = other.scores[s], other.probabilities[s]
-    mask[s] = other.selection.mask()[s]
-    return Observation(scores, Selection.from_mask(mask), probabilities)
+    return with_shadows(observation, [s], other)
+
+
+def with_shadows(observation, rows, other):
+    """Some shadows replaced by what another observation shows there."""
+
+    def mixed(mine, theirs):
+        mine = mine.copy()
+        mine[rows] = theirs[rows]
+        return mine
+
+    mask = mixed(observation.selection.mask(), other.selection.mask())
+    return dataclasses.replace(
+        observation,
+        selection=Selection.from_mask(mask),
+        **{name: mixed(getattr(observation, name), getattr(other, name)) for name in ARRAYS},
+    )
 
 
 def frozen(world):
     """The same world in which nothing can be written to."""
-    for array in (
-        world.inclusion,
-        world.observation.scores,
-        world.observation.probabilities,
-        world.observation.selection.indices,
-        world.observation.selection.offsets,
-        world.knowledge.pool,
-        world.knowledge.candidates.features,
-        world.knowledge.candidates.unit,
-        world.knowledge.candidates.labels,
-        world.knowledge.linearisation.reference,
-        world.knowledge.linearisation.influence,
-        world.knowledge.linearisation.covariance,
-    ):
-        array.setflags(write=False)
+    parts = (world, world.observation, world.observation.selection, world.knowledge)
+    parts += (world.knowledge.candidates, world.knowledge.linearisation)
+    for part in parts:
+        for array in () if part is None else [getattr(part, f.name) for f in fields(part)]:
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
     return world

@@ -91,9 +91,9 @@ def play(attack, seed, *, inclusion=None, null_leak=0.0, n_shadows=N_SHADOWS, n=
     null = rng.standard_normal(scores.shape)
     null[:, :n] += null_leak * inclusion
     knowledge = Knowledge(
-        pool.features,
-        Candidates(private.features, private.unit, n),
-        scorer.linearise(private, pool),
+        pool=pool.features,
+        candidates=Candidates(private.features, private.unit, n),
+        linearisation=scorer.linearise(private, pool),
     )
     permuted = permute_pairs(inclusion, streams)
     runs = ((scores, inclusion), (null, inclusion), (scores, permuted))

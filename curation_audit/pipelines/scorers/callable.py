@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from curation_audit.checks import InputError
-from curation_audit.pipelines.base import FittedScorers, PrivateRows, Rows
+from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion, Mask, Scores
 
@@ -23,6 +23,7 @@ class CallableScorer:
     """
 
     name: ClassVar[str] = "callable"
+    family: ClassVar[Family] = "other"
     function: ScoringFunction
     version: str | None = None
 

@@ -8,7 +8,7 @@ import torch
 
 from curation_audit import checks
 from curation_audit.observations import Linearisation
-from curation_audit.pipelines.base import FittedScorers, PrivateRows, Rows
+from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import LinearScorers, half_weights, linearisation
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device, torch_dtype
@@ -26,6 +26,7 @@ class Classifier:
     """
 
     name: ClassVar[str] = "classifier"
+    family: ClassVar[Family] = "linear"
     l2: float = 1.0
     device: str = "auto"
 

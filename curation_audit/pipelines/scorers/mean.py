@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from curation_audit.observations import Linearisation
-from curation_audit.pipelines.base import FittedScorers, PrivateRows, Rows
+from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import (
     LinearScorers,
     half_weights,
@@ -25,6 +25,7 @@ class Mean:
     """
 
     name: ClassVar[str] = "mean"
+    family: ClassVar[Family] = "linear"
     metric: Literal["cosine", "inner_product"] = "cosine"
 
     def embed(self, features: Features) -> Features:

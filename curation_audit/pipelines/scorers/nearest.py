@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from curation_audit.pipelines.base import FittedScorers, PrivateRows, Rows
+from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import unit_rows
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion, Indices, Mask, Scores
@@ -20,6 +20,7 @@ class Nearest:
     """``score(x) = max over private rows t of cos(x, t)``; -1 for an empty private set."""
 
     name: ClassVar[str] = "nearest"
+    family: ClassVar[Family] = "nearest"
 
     def embed(self, features: Features) -> Features:
         """Rows scaled to length one."""
