@@ -1,0 +1,120 @@
+"""Gaussian differential privacy: delta, epsilon and mu, and the rates of one attack.
+
+A mechanism is mu-GDP if no attack tells neighbours apart better than one tells ``N(0, 1)`` from
+``N(mu, 1)`` (Dong, Roth & Su 2022, "Gaussian differential privacy", JRSS B 84). Its profile is
+
+    delta(epsilon) = Phi(mu/2 - epsilon/mu) - e^epsilon Phi(-mu/2 - epsilon/mu)
+
+(corollary 1 there; Balle & Wang 2018, theorem 8). Epsilon is in nats; mu has no unit.
+"""
+
+import math
+
+import numpy as np
+from scipy import optimize, special
+
+from curation_audit import checks
+
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def log_delta_of_mu(mu: float, epsilon: float) -> float:
+    """The logarithm of ``delta_of_mu``, exact far below the smallest float; -inf for mu = 0."""
+    _not_negative(mu=mu, epsilon=epsilon)
+    if mu == 0:
+        return -math.inf
+    near, far = epsilon / mu - mu / 2, epsilon / mu + mu / 2
+    if near < 0:
+        # both terms share the density at `near`: e^epsilon Phi(-far) = phi(near) Mills(far)
+        lost = math.exp(-0.5 * near**2 - _LOG_SQRT_2PI) * _mills(far)
+        return math.log(float(special.ndtr(-near)) - lost)
+    gap = _mills(near) - _mills(far)
+    return -0.5 * near**2 - _LOG_SQRT_2PI + math.log(gap) if gap > 0 else -math.inf
+
+
+def delta_of_mu(mu: float, epsilon: float) -> float:
+    """The smallest delta at which a mu-GDP mechanism is (epsilon, delta)-DP.
+
+    Args:
+        mu: at least 0.
+        epsilon: at least 0.
+
+    >>> round(delta_of_mu(1.0, 0.0), 6)
+    0.382925
+    """
+    return math.exp(log_delta_of_mu(mu, epsilon))
+
+
+def epsilon_of_mu(mu: float, delta: float) -> float:
+    """The smallest epsilon at which a mu-GDP mechanism is (epsilon, delta)-DP, at least 0.
+
+    Args:
+        mu: at least 0.
+        delta: in (0, 1); no Gaussian mechanism has a finite epsilon at delta 0.
+
+    >>> round(epsilon_of_mu(1.0, 1e-5), 6)
+    4.377178
+    """
+    checks.in_open_unit(delta=delta)
+    target = math.log(delta)
+    if log_delta_of_mu(mu, 0.0) <= target:
+        return 0.0
+    # there delta(epsilon) <= Phi(-near) <= exp(-near^2 / 2) = delta, with near = sqrt(-2 target)
+    high = mu**2 / 2 + mu * math.sqrt(-2 * target)
+    return float(
+        optimize.brentq(
+            lambda epsilon: log_delta_of_mu(mu, epsilon) - target, 0.0, high, xtol=1e-13
+        )
+    )
+
+
+def mu_of_epsilon(epsilon: float, delta: float) -> float:
+    """The largest mu for which mu-GDP implies (epsilon, delta)-DP.
+
+    It is *not* implied by (epsilon, delta)-DP: a mechanism with that guarantee need not be GDP.
+
+    Args:
+        epsilon: at least 0.
+        delta: in (0, 1).
+
+    >>> round(mu_of_epsilon(4.0, 1e-5), 6)
+    0.924931
+    """
+    checks.in_open_unit(delta=delta)
+    _not_negative(epsilon=epsilon)
+    target = math.log(delta)
+    half = math.sqrt(2) * float(special.erfinv(delta))
+    if epsilon == 0:
+        return 2 * half
+    # at epsilon = 0 the answer is 2 * half, and more for any other; at `high` delta is reached
+    # already by Phi(half) - phi(half) Mills(sqrt(half^2 + 2 epsilon)) >= 2 Phi(half) - 1
+    high = half + math.sqrt(half**2 + 2 * epsilon)
+    return float(
+        optimize.brentq(
+            lambda mu: log_delta_of_mu(mu, epsilon) - target, 2 * half, high, xtol=1e-15
+        )
+    )
+
+
+def mu_of_rates(tpr: float, fpr: float) -> float:
+    """The mu of the Gaussian trade-off curve through (FPR, TPR); negative below the diagonal.
+
+    Both rates lie in [0, 1]. Where one of them is 0 or 1 the answer is infinite, and NaN where
+    TPR and FPR are both 0 or both 1: put confidence limits in, not counts.
+    """
+    for name, rate in (("tpr", tpr), ("fpr", fpr)):
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {rate}.")
+    with np.errstate(invalid="ignore"):
+        return float(special.ndtri(tpr) - special.ndtri(fpr))
+
+
+def _mills(x: float) -> float:
+    """The upper tail of the normal distribution over its density."""
+    return math.sqrt(math.pi / 2) * float(special.erfcx(x / math.sqrt(2)))
+
+
+def _not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
