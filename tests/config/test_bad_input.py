@@ -123,7 +123,7 @@ SETTINGS = {
         ["attack.methods.scores", "twice"],
     ),
     "nothing to see": (setting("threat.observes", []), ["threat.observes", "found nothing"]),
-    "nothing known": (setting("threat.knows", []), ["threat.knows", "lets no attack run"]),
+    "nothing known": (setting("threat.knows", []), ["threat", "lets no attack run"]),
     "an impossible limit": (
         setting("report.policy", [{"stage": "scores", "metric": "auc", "above": 2}]),
         ["report.policy", "found above: 2"],

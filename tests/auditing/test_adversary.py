@@ -1,0 +1,181 @@
+"""What a threat model grants, and how an adversary sees what shadows show."""
+
+import numpy as np
+import pytest
+
+from curation_audit.api import Pipeline
+from curation_audit.auditing.adversary import knowledge_of, lowest_picked, one_hot, seen_by, viewed
+from curation_audit.auditing.curation import MOST_POOL_QUERIES, Curated, queried_rows, tie_order
+from curation_audit.auditing.plan import AttackSettings, Threat
+from curation_audit.checks import SettingError
+from curation_audit.observations import Knowledge, Observation, Selection
+from curation_audit.pipelines.rules.top import TopK
+from curation_audit.pipelines.scorers.classifier import Classifier
+from curation_audit.pipelines.scorers.mean import Mean
+from curation_audit.pipelines.scorers.nearest import Nearest
+
+N, M, D = 12, 40, 6
+EVERYTHING = ("algorithm", "candidates", "labels", "memberships", "other candidates", "pool")
+
+
+def plan(threat=None, scorer=None, **settings):
+    rng = np.random.default_rng(0)
+    return Pipeline(
+        private=rng.standard_normal((N, D)),
+        public=rng.standard_normal((M, D)),
+        labels={"private": np.arange(N) % 2, "public": np.arange(M) % 2},
+        scorer=scorer or Mean(),
+        select=TopK(k=5),
+        threat=threat or Threat(),
+        attack=AttackSettings(shadows=8),
+        seed=1,
+        **settings,
+    ).plan()
+
+
+def granted(**threat):
+    return knowledge_of(plan(Threat(**threat))).granted
+
+
+def test_the_default_adversary_knows_all_but_the_coins_and_the_threshold():
+    assert granted() == {
+        "algorithm",
+        "candidates",
+        "confidences",
+        "labels",
+        "linear scorer",
+        "other candidates",
+        "pool",
+        "queries at pool rows",
+        "queries at the candidates",
+        "score values",
+    }
+    assert granted(knows=(*EVERYTHING, "thresholds")) - granted() == {"memberships", "thresholds"}
+
+
+@pytest.mark.parametrize(
+    ("threat", "lost"),
+    [
+        ({"scores_as": "rounded"}, set()),
+        ({"scores_as": "ranks"}, {"score values"}),
+        ({"scores_as": "top only"}, {"score values"}),
+        ({"model_as": "labels"}, {"confidences"}),
+        ({"embedding": "surrogate"}, {"linear scorer"}),
+        ({"queries": N}, {"queries at pool rows"}),
+        ({"queries": N - 1}, {"queries at pool rows", "queries at the candidates"}),
+        ({"queries": N + 1}, set()),
+    ],
+)
+def test_views_and_budgets_take_knowledge_away(threat, lost):
+    assert granted() - granted(**threat) == lost
+
+
+def test_the_family_of_the_scorer_is_granted():
+    for scorer, family in ((Mean(), "linear scorer"), (Nearest(), "nearest scorer")):
+        there = knowledge_of(plan(scorer=scorer)).granted
+        assert {"linear scorer", "nearest scorer"} & there == {family}
+
+
+def test_scores_that_the_adversary_runs_are_those_of_the_pipeline():
+    knowledge = knowledge_of(plan(scorer=Nearest()))
+    held = np.zeros((2, N), dtype=bool)
+    held[0, [2, 7]] = True
+    scores = knowledge.score(held)
+    expected = (knowledge.pool @ knowledge.candidates.features[[2, 7]].T).max(axis=1)
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-6)
+    assert (scores[1] == -1).all()
+    assert knowledge.select(scores).sizes.tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("scorer", [Mean(), Nearest(), Classifier()], ids=repr)
+def test_a_surrogate_sees_half_the_directions_in_pool_and_candidates_alike(scorer):
+    knowledge = knowledge_of(plan(Threat(embedding="surrogate"), scorer))
+    exact = knowledge_of(plan(scorer=scorer))
+    width = exact.pool.shape[1] // 2
+    assert knowledge.pool.shape == (M, width)
+    assert knowledge.score is None
+    # one linear map for both
+    basis = np.linalg.lstsq(exact.pool, knowledge.pool, rcond=None)[0]
+    np.testing.assert_allclose(
+        exact.candidates.features @ basis, knowledge.candidates.features, atol=1e-5
+    )
+
+
+def selection(*rows):
+    mask = np.zeros((len(rows), 4), dtype=bool)
+    for s, picked in enumerate(rows):
+        mask[s, picked] = True
+    return Selection.from_mask(mask)
+
+
+def test_views_of_scores():
+    scores, picks = np.array([[0.126, 3.0, -2.0, 3.0]]), selection([1, 3])
+    assert viewed(scores, picks, "exact", 0) is scores
+    np.testing.assert_array_equal(viewed(scores, picks, "rounded", 2), [[0.13, 3.0, -2.0, 3.0]])
+    np.testing.assert_array_equal(viewed(scores, picks, "ranks", 0), [[0.5, 0.875, 0.25, 0.875]])
+    np.testing.assert_array_equal(viewed(scores, picks, "top only", 0), [[3.0, 3.0, 3.0, 3.0]])
+    top = viewed(np.array([[1.0, 2.0, 3.0, 4.0]]), selection([2, 3]), "top only", 0)
+    np.testing.assert_array_equal(top, [[3.0, 3.0, 3.0, 4.0]])
+    assert np.isfinite(viewed(scores, selection([]), "top only", 0)).all()
+
+
+def test_the_lowest_picked_score():
+    scores = np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]])
+    shown = Observation(scores, selection([1, 3], []), np.zeros((2, 0, 0), dtype=np.float32))
+    np.testing.assert_array_equal(lowest_picked(shown), [2.0, np.inf])
+
+
+def test_labels_are_the_likeliest_classes():
+    probabilities = np.array([[[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]], dtype=np.float32)
+    np.testing.assert_array_equal(one_hot(probabilities), [[[0, 1, 0], [1, 0, 0]]])
+    assert one_hot(np.zeros((3, 0, 0), dtype=np.float32)).shape == (3, 0, 0)
+
+
+def test_what_is_seen_follows_the_threat_model():
+    rng = np.random.default_rng(0)
+    shown = Observation(
+        rng.standard_normal((8, M)),
+        Selection.from_mask(rng.random((8, M)) < 0.2),
+        rng.random((8, N, 2)).astype(np.float32),
+        rng.random((8, M, 2)).astype(np.float32),
+    )
+    curated = Curated(shown, None)
+    threat = Threat(model_as="labels", scores_as="rounded", decimals=1, queries=N + 7)
+    here = plan(threat)
+    seen, knowledge = seen_by(here, curated), knowledge_of(here)
+    assert seen.thresholds is None
+    np.testing.assert_array_equal(seen.scores, np.round(shown.scores, 1))
+    assert set(np.unique(seen.probabilities)) == {0.0, 1.0}
+    # the seven rows that come first by the hash of their ids
+    rank = tie_order(here.data.pool.ids, here.seed)
+    assert sorted(rank[knowledge.queried]) == list(range(7))
+    np.testing.assert_array_equal(seen.at_pool, one_hot(shown.at_pool[:, knowledge.queried]))
+    whole = seen_by(plan(Threat(knows=(*EVERYTHING, "thresholds"))), curated)
+    np.testing.assert_array_equal(whole.thresholds, lowest_picked(shown))
+
+
+def test_the_model_is_asked_about_so_many_rows_at_most():
+    rank = np.random.default_rng(0).permutation(MOST_POOL_QUERIES + 100)
+    rows = queried_rows(rank)
+    assert len(rows) == MOST_POOL_QUERIES
+    assert rank[rows].max() == MOST_POOL_QUERIES - 1
+    assert (np.diff(rows) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"observes": ()}, "threat.observes: found nothing"),
+        ({"may_insert": -1}, "threat.may_insert: found -1"),
+        ({"queries": -1}, "threat.queries: found -1"),
+        ({"decimals": 16}, "threat.decimals: found 16"),
+    ],
+)
+def test_threats_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(SettingError, match=message):
+        Threat(**settings)
+
+
+def test_nobody_knows_what_is_no_knowledge():
+    with pytest.raises(ValueError, match="nobody can know"):
+        Knowledge(granted=frozenset({"pol"}))
