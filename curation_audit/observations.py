@@ -5,8 +5,8 @@ grants beside the observation; what it does not grant is ``None``.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,8 +21,11 @@ from curation_audit.types import (
     Scores,
 )
 
+T = TypeVar("T")
 Stage: TypeAlias = Literal["scores", "selection", "model"]
 STAGES: tuple[Stage, ...] = ("scores", "selection", "model")
+AttackedStage: TypeAlias = Literal["scores", "selection", "model", "joint"]
+ATTACKED_STAGES: tuple[AttackedStage, ...] = (*STAGES, "joint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,10 @@ class Observation:
 
     ``probabilities`` are the downstream model's outputs at the rows of the candidates, in the
     order of ``Candidates.features``, and ``at_pool`` those at the pool rows ``Knowledge.queried``,
-    float32 (S, Q, C). ``thresholds`` float64 (S,) is the lowest score that was picked. What the
-    adversary does not see is ``None``.
+    float32 (S, Q, C). ``thresholds`` float64 (S,) is the lowest score that was picked.
+    ``planted`` float32 (S, f, C) are the outputs at the rows of ``Knowledge.planted`` of models
+    from curations of the same shadows in which those rows stood in the pool. What the adversary
+    does not see is ``None``.
     """
 
     scores: Scores
@@ -93,6 +98,23 @@ class Observation:
     probabilities: Probabilities
     at_pool: Probabilities | None = None
     thresholds: Floats | None = None
+    planted: Probabilities | None = None
+    _derived: dict[str, tuple[tuple[Any, ...], Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def derived(self, name: str, inputs: tuple[Any, ...], compute: Callable[[], T]) -> T:
+        """What ``compute()`` gives, computed once for this observation and these ``inputs``.
+
+        For what attacks read out of an observation whatever the coins are (a surrogate of every
+        shadow, say): several attacks, controls and folds share it. ``inputs`` are all that
+        ``compute`` depends on beside this observation; they are compared by identity.
+        """
+        there = self._derived.get(name)
+        if there is None or any(a is not b for a, b in zip(there[0], inputs, strict=True)):
+            there = self._derived[name] = (inputs, compute())
+        value: T = there[1]
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +161,37 @@ class Linearisation:
     noise: Floats | None = None  # (p, p)
 
 
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """Rows that the adversary planted in the pool before the curation.
+
+    ``target`` int64 (f,) is the candidate that each is aimed at, ``labels`` int64 (f,) the absurd
+    label that it was given.
+    """
+
+    target: Indices
+    labels: Labels
+
+
 KNOWABLE: Final[frozenset[str]] = frozenset(
     {
         "algorithm",
         "candidates",
         "confidences",
+        "insertions",
         "labels",
         "linear scorer",
         "memberships",
+        "model",
         "nearest scorer",
         "other candidates",
         "pool",
         "queries at pool rows",
         "queries at the candidates",
         "score values",
+        "scores",
+        "selection",
+        "several stages",
         "thresholds",
     }
 )
@@ -168,6 +207,7 @@ class Knowledge:
 
     ``granted`` are names of ``KNOWABLE``, as attacks ask for them in ``needs``:
 
+    * ``scores``, ``selection``, ``model``: the stages that he sees; ``several stages``: two or more.
     * ``algorithm``: can run the curation (shadows are possible); ``score`` bool (H, N) ->
       (H, m) and ``select`` (H, m) -> ``Selection`` run it on sets of his own making.
     * ``candidates``, ``labels``: features (labels) of the records asked about, and
@@ -182,6 +222,7 @@ class Knowledge:
     * ``confidences``: the model's probabilities, not only labels.
     * ``queries at the candidates``: the model's answers there, and ``queries at pool rows`` at
       ``queried``, int64 (Q,), rows of the pool.
+    * ``insertions``: could plant rows in the pool before the curation; ``planted`` are those.
     * ``memberships``: the coins of all *other* candidates of the shadow under attack (the
       adversary of the definition of differential privacy).
 
@@ -197,6 +238,7 @@ class Knowledge:
     score: Callable[[Inclusion], Scores] | None = None
     select: Callable[[Scores], Selection] | None = None
     queried: Indices | None = None
+    planted: Planted | None = None
     known_pairs: Mask | None = None
 
     def __post_init__(self) -> None:

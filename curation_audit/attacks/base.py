@@ -16,7 +16,6 @@ from curation_audit.observations import Candidates, Knowledge, Linearisation, Ob
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Features, Floats, Inclusion, Mask
 
-MIN_OTHER_PAIRS = 2
 
 
 class Attack(Protocol):
@@ -66,8 +65,8 @@ class OtherPairs:
 
     def __post_init__(self) -> None:
         """Check that there is enough to learn from."""
-        if self.counts.min() < MIN_OTHER_PAIRS:
-            raise ValueError(f"attacks need {MIN_OTHER_PAIRS} other pairs to learn from.")
+        if self.counts.min() < 1:
+            raise ValueError("an attack needs another pair of shadows to learn from.")
 
     @classmethod
     def of(cls, knowledge: Knowledge, inclusion: Inclusion) -> "OtherPairs":
@@ -94,8 +93,9 @@ class OtherPairs:
         if self.known.all():
             others: Floats = values.sum(axis=0) - values
             return others
-        kept = values * self.known.reshape(shape)
-        return kept.sum(axis=0) - kept
+        kept: Floats = values * self.known.reshape(shape)
+        others = kept.sum(axis=0) - kept
+        return others
 
     def means(self, values: Floats) -> Floats:
         """For each pair the mean of ``values`` (P, ...) over its other pairs."""

@@ -26,7 +26,7 @@ def gaussian_evidence(
     pairs = pairs - pairs.mean(axis=(0, 1))
     n_others = others.counts[:, None, None]
     mean, square = others.means(pairs), others.means(pairs**2)
-    variance = (square - mean**2) * n_others / (n_others - 1)
+    variance = (square - mean**2) * n_others / np.maximum(n_others - 1, 1)
     if others.counts.min() + 1 < MIN_PAIRS_FOR_OWN_VARIANCE:
         variance = np.broadcast_to(variance.mean(axis=2, keepdims=True), variance.shape)
     resolution = rounding_of(signal)

@@ -1,5 +1,6 @@
 """From curations to evidence: what the adversary knows, the attacks, and the blind one."""
 
+import dataclasses
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,17 +17,20 @@ from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.pipelines.base import ALWAYS_IN, PrivateRows
 from curation_audit.storage import ChunkStore, content_key
 from curation_audit.streams import Streams
-from curation_audit.types import Evidence, Floats, Inclusion
+from curation_audit.types import Evidence, Floats, Inclusion, Mask
 
 N_FOLDS = 5
 BLIND_RIDGE = 1.0
+FEWEST_FIT_PAIRS, MOST_FIT_PAIRS = 3, 128
 
 
 @dataclass(frozen=True, slots=True)
 class AttackEvidence:
     """One attack's evidence: on the shadows, on null curations, and on permuted inclusion.
 
-    ``missing`` names what the attack needs and the adversary has not; then nothing was run.
+    ``fitted`` is learnt from the fit block of pairs only (leaving the own pair out within it):
+    bounds are measured on the other pairs of it. ``missing`` names what the attack needs and the
+    adversary has not; then nothing was run.
     """
 
     name: str
@@ -36,15 +40,28 @@ class AttackEvidence:
     evidence: Evidence | None = None
     null: Evidence | None = None
     permuted: Evidence | None = None
+    fitted: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """The coins of an audit, the same coins handed to other pairs, and the blind evidence."""
+    """The coins of an audit, the same coins handed to other pairs, and the blind evidence.
+
+    ``fit_pairs`` bool (P,): the pairs on which everything behind a bound is fitted and chosen.
+    """
 
     inclusion: Inclusion
     permuted: Inclusion
     blind: Evidence
+    fit_pairs: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the adversary sees of the shadows, and of curations that ignore the private set."""
+
+    shadows: Observation
+    null: Observation
 
 
 def draw_game(plan: AuditPlan) -> Game:
@@ -57,7 +74,13 @@ def draw_game(plan: AuditPlan) -> Game:
         blind=blind_evidence(
             blind_features(plan.data.private), inclusion, streams.generator("blind folds")
         ),
+        fit_pairs=np.arange(len(inclusion) // 2) < n_fit_pairs(plan.attack.shadows),
     )
+
+
+def n_fit_pairs(n_shadows: int) -> int:
+    """Half of the pairs; attacks gain little from more than 128, and bounds gain from the rest."""
+    return int(np.clip(n_shadows // 4, FEWEST_FIT_PAIRS, MOST_FIT_PAIRS))
 
 
 def missing_knowledge(plan: AuditPlan, knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
@@ -89,6 +112,7 @@ def collect_evidence(
     """Run every attack on the shadows and on both controls; from the store where it was done."""
     found = []
     what_is_missing = missing_knowledge(plan, knowledge)
+    seen = Seen(seen_by(plan, curations.shadows), seen_by(plan, curations.null))
     with one_thread(), progress.phase("attacks", len(what_is_missing)) as advance:
         for name, missing in what_is_missing.items():
             attack = ATTACKS[name]()
@@ -102,7 +126,7 @@ def collect_evidence(
                         "threat": asdict(plan.threat),
                     }
                 )
-                found.append(_evidence(plan, attack, curations, game, knowledge, store, key))
+                found.append(_evidence(plan, attack, seen, game, knowledge, store, key))
             advance(1)
     return tuple(found)
 
@@ -110,7 +134,7 @@ def collect_evidence(
 def _evidence(
     plan: AuditPlan,
     attack: Attack,
-    curations: Curations,
+    seen: Seen,
     game: Game,
     knowledge: Knowledge,
     store: ChunkStore,
@@ -118,21 +142,22 @@ def _evidence(
 ) -> AttackEvidence:
     stored = store.load(key)
     if stored is None:
-        shadows, null = seen_by(plan, curations.shadows), seen_by(plan, curations.null)
-        runs: dict[str, tuple[Observation, Inclusion]] = {
-            "evidence": (shadows, game.inclusion),
-            "null": (null, game.inclusion),
-            "permuted": (shadows, game.permuted),
+        fit = dataclasses.replace(knowledge, known_pairs=game.fit_pairs)
+        runs = {
+            "evidence": (seen.shadows, game.inclusion, knowledge),
+            "null": (seen.null, game.inclusion, knowledge),
+            "permuted": (seen.shadows, game.permuted, knowledge),
+            "fitted": (seen.shadows, game.inclusion, fit),
         }
         rows = range(plan.attack.shadows)
         stored = {
             name: attack.evidence(
                 observation,
                 inclusion,
-                knowledge,
+                known,
                 streams=Streams(plan.seed).for_shadows(f"attack {attack.name}", rows),
             )
-            for name, (observation, inclusion) in runs.items()
+            for name, (observation, inclusion, known) in runs.items()
         }
         store.save(key, stored)
     return AttackEvidence(attack.name, attack.stage, attack, (), **stored)

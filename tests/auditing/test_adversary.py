@@ -44,11 +44,15 @@ def test_the_default_adversary_knows_all_but_the_coins_and_the_threshold():
         "confidences",
         "labels",
         "linear scorer",
+        "model",
         "other candidates",
         "pool",
         "queries at pool rows",
         "queries at the candidates",
         "score values",
+        "scores",
+        "selection",
+        "several stages",
     }
     assert granted(knows=(*EVERYTHING, "thresholds")) - granted() == {"memberships", "thresholds"}
 

@@ -101,7 +101,7 @@ def play(attack, seed, *, inclusion=None, null_leak=0.0, n_shadows=N_SHADOWS, n=
         attack.evidence(seen(shown), coins, knowledge, streams=shadows) for shown, coins in runs
     ]
     blind = blind_evidence(blind_features(private), inclusion, rng)
-    game = Game(inclusion, permuted, blind)
+    game = Game(inclusion, permuted, blind, np.arange(len(inclusion) // 2) < len(inclusion) // 4)
     return AttackEvidence(attack.name, "scores", attack, (), *evidence), game
 
 

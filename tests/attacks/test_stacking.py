@@ -1,0 +1,151 @@
+"""Stacking: weights against scikit-learn, folds, what it gains, and what it must not use."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+
+from curation_audit.attacks.ensemble import Ensemble
+from curation_audit.attacks.extract import Extract
+from curation_audit.attacks.mask_trace import MaskTrace
+from curation_audit.attacks.stacking import Quantiles, folds_of, pairwise_weights, stacked_evidence
+from curation_audit.attacks.trace import Trace
+from curation_audit.observations import KNOWABLE, Knowledge
+from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc
+from curation_audit.streams import Streams
+from tests.attacks.world import make_world
+from tests.statistics.evidence import random_coins
+
+
+def streams(n_pairs, order=None):
+    shadows = np.arange(2 * n_pairs).reshape(-1, 2)
+    return Streams(0).for_shadows("t", shadows[order if order is not None else slice(None)].ravel())
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """An attack that hands out evidence made beforehand, whatever the coins are."""
+
+    values: np.ndarray
+    name = "fixed"
+    stage = "scores"
+    needs = frozenset({"pool"})
+
+    def evidence(self, observation, inclusion, knowledge, *, streams):
+        return self.values
+
+
+def noisy(rng, inclusion, strength):
+    return Fixed(strength * inclusion + rng.standard_normal(inclusion.shape))
+
+
+def auc(evidence, inclusion):
+    return clustered_auc(PairedEvidence.split(evidence, inclusion)).auc
+
+
+def stacked(members, inclusion, knowledge=None):
+    return stacked_evidence(
+        members, None, inclusion, knowledge or Knowledge(), streams=streams(len(inclusion) // 2)
+    )
+
+
+def test_weights_equal_a_logistic_regression_of_differences():
+    rng = np.random.default_rng(0)
+    inclusion = random_coins(rng, 30, 20)
+    seen = rng.standard_normal((60, 20, 3)) + inclusion[:, :, None] * [0.0, 0.5, 1.0]
+    rows = np.where(inclusion[0::2, :, None], 1, -1) * (seen[0::2] - seen[1::2])
+    rows = rows.reshape(-1, 3)
+    mirrored = np.concatenate([rows, -rows])
+    labels = np.repeat([1, 0], len(rows))
+    # every difference counts twice, so half the inverse penalty is the same problem
+    model = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10).fit(mirrored, labels)
+    np.testing.assert_allclose(pairwise_weights(seen, inclusion), model.coef_[0], atol=1e-4)
+
+
+def test_ranks_become_normal_scores():
+    rng = np.random.default_rng(1)
+    seen = np.exp(5 * rng.standard_normal((50, 40, 1)))
+    normal = Quantiles.of(seen).normal(seen)
+    assert stats.kstest(normal.ravel(), "norm").statistic < 0.01
+    tied = np.zeros((4, 5, 1))
+    assert not Quantiles.of(tied).normal(tied).any()
+    assert np.isfinite(Quantiles.of(seen).normal(np.array([[[-1e300], [1e300]]]))).all()
+
+
+def test_two_weak_attacks_are_one_stronger_one():
+    rng = np.random.default_rng(2)
+    inclusion = random_coins(rng, 40, 50)
+    members = [noisy(rng, inclusion, 0.8), noisy(rng, inclusion, 0.8)]
+    # independent normal evidence of strengths a and b adds up to sqrt(a^2 + b^2)
+    expected = stats.norm.cdf(0.8 * np.sqrt(2) / np.sqrt(2))
+    assert auc(stacked(members, inclusion), inclusion) == pytest.approx(expected, abs=0.015)
+
+
+def test_a_useless_member_costs_next_to_nothing():
+    rng = np.random.default_rng(3)
+    inclusion = random_coins(rng, 40, 50)
+    useful, useless = noisy(rng, inclusion, 1.0), noisy(rng, inclusion, 0.0)
+    alone, both = (auc(stacked(one, inclusion), inclusion) for one in ([useful], [useful, useless]))
+    assert both == pytest.approx(alone, abs=0.005)
+    backwards = Fixed(-useful.values)
+    assert auc(stacked([backwards], inclusion), inclusion) == pytest.approx(alone, abs=1e-9)
+
+
+def test_nothing_is_made_of_nothing():
+    rng = np.random.default_rng(4)
+    p_values = []
+    for _ in range(40):
+        inclusion = random_coins(rng, 12, 20)
+        members = [noisy(rng, inclusion, 0.0) for _ in range(3)]
+        paired = PairedEvidence.split(stacked(members, inclusion), inclusion)
+        p_values.append(chance_p_value(paired))
+    assert np.mean(np.array(p_values) < 0.05) <= 0.15  # binomial: P(more than 6 of 40) < .01
+
+
+def test_folds_go_by_the_number_of_the_pair():
+    known = np.ones(10, dtype=bool)
+    assert folds_of(known, streams(10)).tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    order = np.random.default_rng(0).permutation(10)
+    np.testing.assert_array_equal(
+        folds_of(known, streams(10, order)), folds_of(known, streams(10))[order]
+    )
+    known[[2, 5]] = False
+    assert folds_of(known, streams(10)).tolist() == [0, 1, -1, 2, 3, -1, 0, 1, 2, 3]
+    assert folds_of(np.arange(5) < 3, streams(5)).tolist() == [0, 1, 2, -1, -1]
+    with pytest.raises(ValueError, match="needs 3 known pairs, got 2"):
+        folds_of(np.arange(5) < 2, streams(5))
+
+
+def test_members_are_those_that_the_adversary_can_run():
+    values = np.zeros((8, 3))
+
+    class OnModel(Fixed):
+        stage = "model"
+
+    class Learned(Fixed):
+        needs = frozenset({"algorithm"})
+
+    members = (Fixed(values), OnModel(values), Learned(values))
+    ensemble = Ensemble(name="e", title="E", stage="scores", needs=frozenset(), members=members)
+    assert ensemble.able(Knowledge(granted=KNOWABLE)) == members
+    assert ensemble.able(Knowledge(granted=frozenset({"scores", "pool"}))) == members[:1]
+    with pytest.raises(ValueError, match="no member of e is applicable"):
+        ensemble.able(Knowledge(granted=frozenset({"selection", "pool"})))
+
+
+def test_ensembles_of_real_attacks_are_no_worse_than_their_members():
+    world = make_world(n_pairs=40, n_candidates=30, d=16)
+    members = (Trace(), Extract(), MaskTrace())
+    ensemble = Ensemble(name="e", title="E", stage="joint", needs=frozenset(), members=members)
+    found = [
+        auc(
+            attack.evidence(
+                world.observation, world.inclusion, world.knowledge, streams=world.streams
+            ),
+            world.inclusion,
+        )
+        for attack in (*members, ensemble)
+    ]
+    assert found[-1] > max(found[:-1]) - 0.01
