@@ -47,6 +47,8 @@ class Pipeline:
             (``{"private": ..., "public": ..., "test": ...}``).
         unit: a column name of the private frame, or an array: rows of one unit are in or out
             together.
+        groups: columns of categories of the private frame by which results are told apart, or
+            arrays by name.
         features: the feature columns of data frames; all others by default.
         scorer_version: what a function computes; needed where results are stored.
         seed, standardise, threat, attack, run, policy, metric, name: as in a pipeline file.
@@ -63,6 +65,7 @@ class Pipeline:
     labels: str | Mapping[Literal["private", "public", "test"], Any] | None = None
     ids: str | Mapping[Literal["private", "public", "test"], Any] | None = None
     unit: Any = None
+    groups: Sequence[str] | Mapping[str, Any] = ()
     features: Sequence[str] | None = None
     scorer_version: str | None = None
     name: str = "audit"
@@ -89,6 +92,7 @@ class Pipeline:
             labels=self.labels,
             ids=self.ids,
             unit=self.unit,
+            groups=self.groups,
             features=self.features,
             standardise=self.standardise,
             dtype=np.dtype(self.run.dtype),

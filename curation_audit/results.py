@@ -29,11 +29,39 @@ class Estimate:
     label: Literal["estimate"] = "estimate"
 
 
+Estimand: TypeAlias = Literal["these candidates", "new candidates too"]
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How many of those that an attack names are members, where ``prior`` of those asked are.
+
+    ``ppv`` is ``None`` where no false positive was seen, so that the share is not resolvable.
+    """
+
+    prior: float
+    ppv: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """Whether decisions about a candidate that is in hold when the other members are re-drawn.
+
+    ``flip_rate``: how often two re-draws disagree about the same candidate, on average.
+    ``coin_flips``: the share of candidates whose decisions a fair coin explains (two-sided exact
+    binomial test, level 5 %); ``None`` with too few re-draws to tell.
+    """
+
+    flip_rate: Estimate
+    coin_flips: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """The true-positive rate at one false-positive rate, with thresholds from other pairs.
 
-    Where the design cannot resolve ``fpr`` the rates are ``None`` and ``reason`` says why.
+    Where the design cannot resolve ``fpr`` the rates are ``None`` and ``reason`` says why;
+    ``precision`` is empty then.
     """
 
     fpr: float
@@ -45,15 +73,21 @@ class OperatingPoint:
     true_positives: int | None = None
     false_positives: int | None = None
     distinct_false_positive_candidates: int | None = None
+    precision: tuple[Precision, ...] = ()
+    stability: Stability | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """How well an attack's evidence tells in from out, over some pairs of shadows."""
+    """How well an attack's evidence tells in from out, over some pairs of shadows.
+
+    ``auc_estimand``: what the interval of the AUC is about; all others are about these candidates.
+    """
 
     n_pairs: int
     n_members: int
     n_nonmembers: int
+    auc_estimand: Estimand
     auc: Estimate
     advantage: Estimate
     balanced_accuracy: Estimate
@@ -85,6 +119,59 @@ class RiskHistogram:
 
 
 @dataclass(frozen=True, slots=True)
+class WorstRecord:
+    """One of the most exposed candidates, by the keyed hash of its id, never the id itself.
+
+    ``id`` is ``None`` in a run that writes nothing. The interval of ``exposure`` is the exact
+    binomial one, at a ``confidence`` that holds for all candidates together (Bonferroni).
+    """
+
+    id: str | None
+    exposure: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Single candidates under the headline attack, on the headline's pairs of shadows.
+
+    ``zero_influence``: the share of candidates whose evidence is the same whichever shadow of a
+    pair holds them, in every pair. ``n_above_chance``: how many have an exposure whose corrected
+    interval lies above one half. ``worst``: the most exposed, at most ten, falling.
+    """
+
+    n_candidates: int
+    zero_influence: float
+    n_above_chance: int
+    worst: tuple[WorstRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The headline attack on one group of candidates, with thresholds of the group's own.
+
+    ``n_groups`` is 1, or how many groups were too small and pooled into this one. The numbers are
+    ``None`` where even those are too few together. Intervals are not corrected for the number of
+    groups.
+    """
+
+    attribute: str
+    group: str
+    n_groups: int
+    n_candidates: int
+    auc: Estimate | None
+    tpr: OperatingPoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroups:
+    """The headline attack by groups of candidates; ``worst`` is the slice of largest AUC."""
+
+    min_candidates: int
+    slices: tuple[Slice, ...]
+    worst: Slice | None
+
+
+@dataclass(frozen=True, slots=True)
 class AttackResult:
     """One attack at one stage."""
 
@@ -104,8 +191,9 @@ class Headline:
     """The attack that was best on one half of the pairs, measured on the other half.
 
     ``reversed``: it ranked members below the others there, so its evidence is read in reverse.
-    ``above_chance``: whether its AUC lies above one half at a confidence that holds for all
-    attacked stages together (Bonferroni); the verdict rests on it.
+    ``above_chance``: whether its AUC on these candidates lies above one half at a confidence that
+    holds for all attacked stages together (Bonferroni); the verdict rests on it.
+    ``subgroups`` is ``None`` where candidates have neither labels nor groups.
     """
 
     attack: str
@@ -114,6 +202,8 @@ class Headline:
     metrics: Metrics
     reversed: bool
     above_chance: bool
+    records: Records
+    subgroups: Subgroups | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.auditing.release import (
     build_report,
     build_run_record,
+    keyed_ids,
     write_release,
 )
 from curation_audit.observations import STAGES
@@ -104,8 +105,9 @@ def _judge(
 ) -> AuditResult:
     with one_thread(), progress.phase("statistics", len(STAGES) + 1) as advance:
         stages = []
+        ids = keyed_ids(plan) if plan.run.out else None
         for stage in STAGES:
-            stages.append(judge_stage(plan, stage, found, game))
+            stages.append(judge_stage(plan, stage, found, game, ids))
             advance(1)
         controls = judge_controls(plan, found, game)
         advance(1)

@@ -14,9 +14,11 @@ from curation_audit.results import (
     Metrics,
     PolicyResult,
     StageResult,
+    Subgroups,
     Verdict,
 )
 from curation_audit.statistics import (
+    ESTIMANDS,
     PairedEvidence,
     PairResamples,
     auc_estimate,
@@ -24,8 +26,10 @@ from curation_audit.statistics import (
     clustered_auc,
     cross_fitting_inflation,
     measure,
+    measure_subgroups,
     risk_histogram,
     roc_curve,
+    summarise_records,
 )
 from curation_audit.streams import Streams
 from curation_audit.types import Evidence
@@ -35,16 +39,23 @@ N_REPLICATES = 1000
 
 
 def judge_stage(
-    plan: AuditPlan, stage: Stage, found: Sequence[AttackEvidence], game: Game
+    plan: AuditPlan,
+    stage: Stage,
+    found: Sequence[AttackEvidence],
+    game: Game,
+    ids: Sequence[str] | None,
 ) -> StageResult:
-    """Metrics of all attacks at one stage; the headline attack on the other half of the pairs."""
+    """Metrics of all attacks at one stage; the headline attack on the other half of the pairs.
+
+    ``ids`` are the candidates' keyed hashes, ``None`` in a run that writes nothing.
+    """
     if stage not in plan.stages:
         return StageResult(stage, "not observed", None, ())
     here = [one for one in found if one.stage == stage]
     return StageResult(
         stage,
         "attacked",
-        _headline(plan, here, game),
+        _headline(plan, here, game, ids),
         tuple(_attack_result(plan, one, game) for one in here),
     )
 
@@ -56,6 +67,7 @@ def _measure(plan: AuditPlan, paired: PairedEvidence, inflation: float) -> Metri
         confidence=plan.attack.confidence,
         inflation=inflation,
         resamples=_resamples(plan, paired.n_pairs),
+        estimand=ESTIMANDS[plan.attack.estimand],
     )
 
 
@@ -91,7 +103,9 @@ def _attack_result(plan: AuditPlan, found: AttackEvidence, game: Game) -> Attack
     )
 
 
-def _headline(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> Headline | None:
+def _headline(
+    plan: AuditPlan, found: Sequence[AttackEvidence], game: Game, ids: Sequence[str] | None
+) -> Headline | None:
     """Choose attack and direction by AUC on the first half of the pairs, measure on the rest.
 
     An attack that is not calibrated may rank members below the others: read in reverse it tells
@@ -120,6 +134,26 @@ def _headline(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> H
         _measure(plan, fresh, inflation),
         reversed=aucs[best] < 0.5,
         above_chance=auc_estimate(fresh, confidence=together, inflation=inflation).low > 0.5,
+        records=summarise_records(fresh, ids, confidence=plan.attack.confidence),
+        subgroups=_subgroups(plan, fresh, inflation),
+    )
+
+
+def _subgroups(plan: AuditPlan, paired: PairedEvidence, inflation: float) -> Subgroups | None:
+    """By label where private rows have labels, and by the groups that the user named."""
+    private, rates = plan.data.private, sorted(plan.attack.fpr)
+    attributes = list(private.groups.items())
+    if private.labels is not None:
+        codes = private.labels[private.first_rows]
+        attributes.insert(0, ("label", tuple(plan.data.classes[code] for code in codes)))
+    return measure_subgroups(
+        paired,
+        attributes,
+        fpr=rates[len(rates) // 2] if rates else None,
+        confidence=plan.attack.confidence,
+        inflation=inflation,
+        resamples=_resamples(plan, paired.n_pairs),
+        estimand=ESTIMANDS[plan.attack.estimand],
     )
 
 

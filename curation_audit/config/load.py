@@ -14,6 +14,7 @@ from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.sections import (
     PipelineSection,
+    PrivateColumnsSection,
     Problem,
     SetSection,
     build_attack,
@@ -142,7 +143,11 @@ def _set_spec(name: str, section: SetSection) -> SetSpec:
     return SetSpec(
         source=source,
         columns=Columns(
-            id=columns.id, features=features, embedding=columns.embedding, label=columns.label
+            id=columns.id,
+            features=features,
+            embedding=columns.embedding,
+            label=columns.label,
+            groups=tuple(columns.groups) if isinstance(columns, PrivateColumnsSection) else (),
         ),
     )
 

@@ -49,6 +49,12 @@ class ColumnsSection(Section):
     label: str | None = None
 
 
+class PrivateColumnsSection(ColumnsSection):
+    """Those of the private set; ``groups`` are categories by which results are told apart."""
+
+    groups: list[str] = []
+
+
 class SetSection(Section):
     """The public pool."""
 
@@ -59,6 +65,7 @@ class SetSection(Section):
 class PrivateSection(SetSection):
     """The private set; ``unit`` groups its rows, e.g. by patient."""
 
+    columns: PrivateColumnsSection = PrivateColumnsSection()
     unit: str | None = None
 
 

@@ -5,8 +5,8 @@ streams are arguments of calls, never fields.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -38,7 +38,8 @@ class PrivateRows:
     """The private rows, grouped into the N units whose membership is at stake.
 
     ``unit`` maps each row to its column of the inclusion; ``ALWAYS_IN`` marks rows that every
-    shadow holds. ``unit_ids`` name the N units.
+    shadow holds. ``unit_ids`` name the N units. ``groups`` hold a category of every unit (N,) by
+    attribute; nothing that is fitted or attacked sees them.
     """
 
     ids: tuple[str, ...]
@@ -46,9 +47,17 @@ class PrivateRows:
     unit: Indices
     unit_ids: tuple[str, ...]
     labels: Labels | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
+
+    @property
+    def first_rows(self) -> Indices:
+        """The first row of each unit, int64 (N,)."""
+        units, rows = np.unique(self.unit, return_index=True)
+        first: Indices = rows[units != ALWAYS_IN]
+        return first
 
     @property
     def n_candidates(self) -> int:
@@ -109,6 +118,18 @@ class Scorer(Protocol):
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
         """The scorer linearised at half weights, or ``None`` where its scores are not linear."""
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A scorer whose embedding can be turned back into features, so that rows can be planted."""
+
+    def unembed(self, embedded: Features, length: float) -> Features:
+        """Features whose embedding is ``embedded``, (rows, p) -> (rows, d).
+
+        Where the embedding forgets how long a row is, it becomes ``length`` long.
+        """
         ...
 
 

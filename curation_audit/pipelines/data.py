@@ -4,7 +4,7 @@ Whatever is fitted here (means, scales, the label space) is fitted on public row
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -99,6 +99,7 @@ def data_from_arrays(
     labels: str | Mapping[SetName, Any] | None = None,
     ids: str | Mapping[SetName, Any] | None = None,
     unit: Any = None,
+    groups: Sequence[str] | Mapping[str, Any] = (),
     features: Sequence[str] | None = None,
     standardise: Standardise = "public",
     dtype: DTypeLike = np.float32,
@@ -115,6 +116,7 @@ def data_from_arrays(
             per set. Sets that the mapping leaves out have no labels.
         ids: likewise.
         unit: an array or a column name of the private set.
+        groups: columns of categories of the private set, or arrays by name.
         features: column names or wildcards, for tables; all that is left by default.
         standardise: see ``load_data``.
         dtype: see ``load_data``.
@@ -127,8 +129,9 @@ def data_from_arrays(
     picked = None if features is None else tuple(features)
 
     def given(name: SetName, rows: Any) -> ReadSet:
+        private_only = {"unit": unit, "groups": groups} if name == "private" else {}
         roles = {"label": _of_set(labels, name), "id": _of_set(ids, name)}
-        return _given(name, rows, roles | {"unit": unit if name == "private" else None}, picked)
+        return _given(name, rows, roles, picked, **private_only)
 
     return assemble(
         given("private", private),
@@ -146,12 +149,20 @@ def _of_set(given: str | Mapping[SetName, Any] | None, name: SetName) -> Any:
 
 
 def _given(
-    name: SetName, rows: Any, given: Mapping[str, Any], features: tuple[str, ...] | None
+    name: SetName,
+    rows: Any,
+    given: Mapping[str, Any],
+    features: tuple[str, ...] | None,
+    unit: Any = None,
+    groups: Sequence[str] | Mapping[str, Any] = (),
 ) -> ReadSet:
     table, embedding = _table(name, rows)
+    where = f"{name} ({table.where})"
     columns = dict(table.columns)
+    if isinstance(groups, Mapping):
+        columns |= _group_columns(groups, columns, where)
     named: dict[str, str | None] = {}
-    for role, values in given.items():
+    for role, values in (dict(given) | {"unit": unit}).items():
         if values is None or isinstance(values, str):
             named[role] = values
         else:
@@ -162,13 +173,27 @@ def _given(
         label=named["label"],
         features=None if embedding else features,
         embedding=embedding,
+        groups=tuple(groups),
     )
-    where = f"{name} ({table.where})"
     return read_set(
         name,
         RawTable(columns, table.where),
         spec.roles(list(columns), where, named["unit"]),
     )
+
+
+def _group_columns(
+    groups: Mapping[str, Any], columns: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Arrays of categories as columns of their names."""
+    if taken := sorted(set(groups) & set(columns)):
+        raise InputError(
+            f"{where}, groups", f"{taken[0]!r} is a column already", "give the array another name"
+        )
+    return {
+        name: column_from_any(values, f"{where}, groups, {name!r}")
+        for name, values in groups.items()
+    }
 
 
 def _table(name: SetName, rows: Any) -> tuple[RawTable, str | None]:
@@ -259,9 +284,7 @@ def assemble(
     overlaps = find_overlaps(private, pool, test, owners)
     scaling = _scaling(pool, standardise, _float_type(dtype))
     return CurationData(
-        private=PrivateRows(
-            private.ids, scaling(private), unit, unit_ids, _codes(private, classes)
-        ),
+        private=_private_rows(private, scaling(private), unit, unit_ids, classes),
         pool=Rows(pool.ids, scaling(pool), _codes(pool, classes)),
         test=None if test is None else Rows(test.ids, scaling(test), _codes(test, classes)),
         classes=classes,
@@ -269,6 +292,20 @@ def assemble(
         fingerprints=fingerprints,
         warnings=overlaps.warnings,
     )
+
+
+def _private_rows(
+    private: ReadSet,
+    features: Features,
+    unit: Indices,
+    unit_ids: tuple[str, ...],
+    classes: tuple[str, ...],
+) -> PrivateRows:
+    """The private rows; a unit is in the groups of its first row."""
+    rows = PrivateRows(private.ids, features, unit, unit_ids, _codes(private, classes))
+    first = rows.first_rows.tolist()
+    groups = {name: tuple(of_row[i] for i in first) for name, of_row in private.groups.items()}
+    return replace(rows, groups=groups)
 
 
 def _float_type(dtype: DTypeLike) -> np.dtype[Any]:

@@ -5,8 +5,8 @@ counted from 1.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,6 +20,9 @@ SetName: TypeAlias = Literal["private", "public", "test"]
 
 # Rows are worked on in blocks, so that float64 copies of a large set never exist at once.
 _BLOCK = 8192
+# Numbers with more values than this are measurements, not categories.
+MOST_NUMBERS = 10
+MISSING = "(missing)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class ReadSet:
     from_vectors: bool
     labels: tuple[str, ...] | None
     unit: tuple[str, ...] | None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
@@ -72,11 +76,12 @@ def read_set(name: SetName, table: RawTable, roles: Roles) -> ReadSet:
         len(roles.features) == 1 and table.columns[roles.features[0]].ndim == 2,
         None if roles.label is None else _whole(table, roles.label, where, "label"),
         None if roles.unit is None else _whole(table, roles.unit, where, "unit"),
+        {column: _categories(table, column, where) for column in roles.groups},
     )
 
 
 def fingerprint(data: ReadSet) -> str:
-    """The sha256 of ids, features, labels and units as read, in hex.
+    """The sha256 of ids, features, labels and units as read, in hex; groups shape nothing.
 
     It depends on the values only: neither on the kind of file nor on how wide its numbers are.
     """
@@ -139,6 +144,30 @@ def _whole(table: RawTable, column: str, where: str, role: str) -> tuple[str, ..
             f"every row needs a {role}; fill it in or leave the rows out",
         )
     return tuple(text for text in texts if text is not None)
+
+
+def _categories(table: RawTable, column: str, where: str) -> tuple[str, ...]:
+    """A column of categories as text; what is missing is a category of its own."""
+    values = table.columns[column]
+    place = f"{where}, column {column!r}"
+    if values.ndim != 1:
+        raise InputError(place, "holds vectors, expected one group per row", "name another")
+    texts = tuple(MISSING if text is None else text for text in as_text(values))
+    n_distinct = len(set(texts) - {MISSING})
+    if n_distinct > MOST_NUMBERS and _holds_numbers(values):
+        raise InputError(
+            place,
+            f"a group column holds {n_distinct} different numbers, {MOST_NUMBERS} at most",
+            "cut the column into ranges, such as 'under 40', first",
+        )
+    return texts
+
+
+def _holds_numbers(values: Column) -> bool:
+    """Whether every value that is there is a number, not a text that reads as one."""
+    return values.dtype.kind in "iuf" or all(
+        is_missing(value) or _is_number(value) for value in values.tolist()
+    )
 
 
 def as_text(values: Column) -> list[str | None]:

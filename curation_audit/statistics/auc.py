@@ -1,14 +1,16 @@
 """The area under the pooled ROC curve, with an interval clustered by pairs of shadows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Final, Protocol
 
 import numpy as np
 from scipy import special, stats
 
-from curation_audit import checks
+from curation_audit import checks, results
 from curation_audit.results import Estimate
 from curation_audit.statistics.paired import CROSS_FITTED, PairedEvidence, degenerate_interval
-from curation_audit.types import Indices
+from curation_audit.types import Floats, Indices
 
 
 def wins(paired: PairedEvidence) -> tuple[Indices, Indices]:
@@ -16,21 +18,37 @@ def wins(paired: PairedEvidence) -> tuple[Indices, Indices]:
 
     Both are counted twice, so that a tie counts one and sums stay exact.
     """
-    members, outsiders = np.sort(paired.members, axis=None), np.sort(paired.outsiders, axis=None)
-    below = np.searchsorted(outsiders, paired.members, side="left")
-    up_to = np.searchsorted(outsiders, paired.members, side="right")
-    member_below = np.searchsorted(members, paired.outsiders, side="left")
-    member_up_to = np.searchsorted(members, paired.outsiders, side="right")
-    return below + up_to, 2 * members.size - (member_below + member_up_to)
+    shape, n_cells = paired.members.shape, paired.members.size
+    of_members, of_outsiders = np.empty(n_cells, np.int64), np.empty(n_cells, np.int64)
+    member_order = np.argsort(paired.members, axis=None)
+    outsider_order = np.argsort(paired.outsiders, axis=None)
+    members = paired.members.ravel()[member_order]
+    outsiders = paired.outsiders.ravel()[outsider_order]
+    # looked up in rising order, which keeps to the cache, and put back in their places
+    of_members[member_order] = _twice_below(outsiders, members)
+    of_outsiders[outsider_order] = 2 * n_cells - _twice_below(members, outsiders)
+    return of_members.reshape(shape), of_outsiders.reshape(shape)
+
+
+def _twice_below(rising: Floats, asked: Floats) -> Indices:
+    """How many lie below each value asked about, and how many at or below it, together."""
+    below: Indices = np.searchsorted(rising, asked, side="left")
+    return below + np.searchsorted(rising, asked, side="right")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusteredAuc:
-    """The pooled AUC, and its variance with pairs and with candidates as clusters."""
+    """The pooled AUC, and its variance with pairs, candidates and single cells as clusters.
+
+    A cell is what one pair of P shows of one candidate of N: a member and an outsider.
+    """
 
     auc: float
     variance_by_pair: float
     variance_by_candidate: float
+    variance_by_cell: float
+    n_pairs: int
+    n_candidates: int
 
 
 def clustered_auc(paired: PairedEvidence) -> ClusteredAuc:
@@ -44,11 +62,14 @@ def clustered_auc(paired: PairedEvidence) -> ClusteredAuc:
     of_members, of_outsiders = wins(paired)
     n_cells, total = paired.members.size, int(of_members.sum())
     deviations = n_cells * (of_members + of_outsiders) - 2 * total
-    by_pair, by_candidate = (
-        float(((deviations.sum(axis=axis) / (2 * n_cells**3)) ** 2).sum() * n / max(n - 1, 1))
-        for axis, n in ((1, paired.n_pairs), (0, paired.n_candidates))
+    clusters = (deviations.sum(axis=1), deviations.sum(axis=0), deviations.ravel())
+    by_pair, by_candidate, by_cell = (
+        float(((each / (2 * n_cells**3)) ** 2).sum() * each.size / max(each.size - 1, 1))
+        for each in clusters
     )
-    return ClusteredAuc(total / (2 * n_cells**2), by_pair, by_candidate)
+    return ClusteredAuc(
+        total / (2 * n_cells**2), by_pair, by_candidate, by_cell, *paired.members.shape
+    )
 
 
 def cross_fitting_inflation(permuted: PairedEvidence) -> float:
@@ -66,24 +87,89 @@ def cross_fitting_inflation(permuted: PairedEvidence) -> float:
     return max(CROSS_FITTED, float(np.sqrt(found.variance_by_candidate / found.variance_by_pair)))
 
 
-def auc_estimate(paired: PairedEvidence, *, confidence: float, inflation: float) -> Estimate:
-    """The AUC with a t interval on the logit, ``P - 1`` degrees of freedom.
+class Estimand(Protocol):
+    """What an interval is about, and so which of its causes may vary."""
+
+    name: ClassVar[results.Estimand]
+
+    def variance(self, found: ClusteredAuc, inflation: float) -> float:
+        """The variance of the AUC; ``inflation`` is the factor on errors of pairs."""
+        ...
+
+    def n_clusters(self, found: ClusteredAuc) -> int:
+        """How many clusters that rests on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TheseCandidates:
+    """The same candidates in new shadows: pairs of shadows vary."""
+
+    name: ClassVar[results.Estimand] = "these candidates"
+
+    def variance(self, found: ClusteredAuc, inflation: float) -> float:
+        """That of pairs."""
+        return inflation**2 * found.variance_by_pair
+
+    def n_clusters(self, found: ClusteredAuc) -> int:
+        """P."""
+        return found.n_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class NewCandidatesToo:
+    """New candidates of the same kind in new shadows: both vary.
+
+    The variances of both kinds of clusters, less what they count twice, and no less than either
+    (two-way clusters: Cameron, Gelbach & Miller 2011).
+    """
+
+    name: ClassVar[results.Estimand] = "new candidates too"
+
+    def variance(self, found: ClusteredAuc, inflation: float) -> float:
+        """The largest of V_pair, V_cand and V_pair + V_cand - V_cell."""
+        if found.n_candidates < 2:
+            raise ValueError("one candidate says nothing about others.")
+        pairs, candidates = inflation**2 * found.variance_by_pair, found.variance_by_candidate
+        return max(pairs, candidates, pairs + candidates - found.variance_by_cell)
+
+    def n_clusters(self, found: ClusteredAuc) -> int:
+        """The fewer of P and N."""
+        return min(found.n_pairs, found.n_candidates)
+
+
+THESE_CANDIDATES: Final = TheseCandidates()
+NEW_CANDIDATES_TOO: Final = NewCandidatesToo()
+ESTIMANDS: Final[Mapping[results.Estimand, Estimand]] = {
+    one.name: one for one in (THESE_CANDIDATES, NEW_CANDIDATES_TOO)
+}
+
+
+def auc_estimate(
+    paired: PairedEvidence,
+    *,
+    confidence: float,
+    inflation: float,
+    estimand: Estimand = THESE_CANDIDATES,
+) -> Estimate:
+    """The AUC with a t interval on the logit, one degree of freedom less than clusters.
 
     Args:
         paired: evidence of P pairs.
         confidence: two-sided coverage, in (0, 1).
         inflation: factor on the standard error, from ``cross_fitting_inflation`` for
             leave-one-pair-out evidence, 1 for independent pairs.
+        estimand: what the interval is about.
     """
     checks.in_open_unit(confidence=confidence)
     checks.positive(inflation=inflation)
     found = clustered_auc(paired)
-    auc, error = found.auc, float(np.sqrt(found.variance_by_pair))
+    auc, n_clusters = found.auc, estimand.n_clusters(found)
+    error = float(np.sqrt(estimand.variance(found, inflation)))
     if error == 0:
-        low, high = degenerate_interval(auc, paired.n_pairs, confidence)
+        low, high = degenerate_interval(auc, n_clusters, confidence)
         return Estimate(auc, low, high, confidence)
-    half = float(stats.t.ppf((1 + confidence) / 2, paired.n_pairs - 1))
-    half *= inflation * error / (auc * (1 - auc))
+    half = float(stats.t.ppf((1 + confidence) / 2, n_clusters - 1)) * error / (auc * (1 - auc))
     center = special.logit(auc)
     return Estimate(
         auc, float(special.expit(center - half)), float(special.expit(center + half)), confidence

@@ -1,12 +1,18 @@
-"""How exposed each single candidate is."""
+"""How exposed each single candidate is, and how firm what an attack says of it."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
-from curation_audit.results import RiskHistogram
-from curation_audit.statistics.paired import PairedEvidence
-from curation_audit.types import Floats
+from curation_audit.results import Estimate, Records, RiskHistogram, Stability, WorstRecord
+from curation_audit.statistics.auc import wins
+from curation_audit.statistics.paired import PairedEvidence, degenerate_interval
+from curation_audit.types import Floats, Mask
 
 MOST_BINS = 32
+N_WORST = 10
+COIN_LEVEL = 0.05
 
 
 def candidate_exposure(paired: PairedEvidence) -> Floats:
@@ -32,3 +38,82 @@ def risk_histogram(paired: PairedEvidence) -> RiskHistogram:
     return RiskHistogram(
         edges, counts.astype(np.float64), float(exposure.max()), float(exposure.mean())
     )
+
+
+def stability(named: Mask, *, confidence: float, inflation: float) -> Stability:
+    """How often two re-draws of the other members disagree about a candidate that is in.
+
+    Per candidate the unbiased ``2 p (1 - p)``: the share of pairs of its P in-shadows of which one
+    names it and one does not; with a jackknife t interval over pairs of shadows, which errs to
+    the wide side (Efron & Stein 1981). The share of coin flips is that of candidates for which
+    a two-sided binomial test does not tell p from one half (after Hayes et al. 2025); there are
+    none to tell with fewer than 6 in-shadows.
+
+    Args:
+        named: whether the attack names the candidate in its in-shadow of the pair, bool (P, N).
+        confidence: two-sided coverage, in (0, 1).
+        inflation: as for ``auc_estimate``.
+    """
+    n_pairs = named.shape[0]
+    times = named.sum(axis=0)
+    # how often the other pairs disagree with each one, averaged over candidates
+    disagree = np.where(named, n_pairs - times, times).mean(axis=1) / (n_pairs - 1)
+    p_values = 2 * stats.binom.cdf(np.minimum(times, n_pairs - times), n_pairs, 0.5)
+    able = 2 * 0.5**n_pairs <= COIN_LEVEL
+    return Stability(
+        _flip_rate(disagree, confidence, inflation),
+        float((p_values > COIN_LEVEL).mean()) if able else None,
+    )
+
+
+def _flip_rate(disagree: Floats, confidence: float, inflation: float) -> Estimate:
+    n_pairs, rate = disagree.size, float(disagree.mean())
+    if np.ptp(disagree) < 1e-12 or n_pairs < 3:
+        # a mean over pairs of pairs is as sure as one over half as many (Hoeffding 1963, 5)
+        return Estimate(rate, *degenerate_interval(rate, n_pairs // 2, confidence), confidence)
+    left_out = 2 * (disagree - rate) / (n_pairs - 2)
+    error = float(np.sqrt((left_out**2).sum() * (n_pairs - 1) / n_pairs))
+    half = float(stats.t.ppf((1 + confidence) / 2, n_pairs - 1)) * inflation * error
+    return Estimate(rate, max(0.0, rate - half), min(1.0, rate + half), confidence)
+
+
+def summarise_records(
+    paired: PairedEvidence, ids: Sequence[str] | None, *, confidence: float
+) -> Records:
+    """What stands out among single candidates.
+
+    Exposures get exact (Clopper-Pearson) intervals at ``1 - (1 - confidence) / N`` each; a tie
+    counts against the exposure at the low end, and for it at the high end. Of equal exposures
+    the one whose evidence stands higher among all comes first.
+
+    Args:
+        paired: evidence of P pairs.
+        ids: N keyed hashes, or ``None`` where there are none.
+        confidence: for all N candidates together.
+    """
+    exposure = candidate_exposure(paired)
+    low, high = _exposure_ends(paired, confidence)
+    standing = np.add(*wins(paired)).sum(axis=0)
+    worst = np.lexsort((-standing, -exposure))[:N_WORST]
+    return Records(
+        n_candidates=paired.n_candidates,
+        zero_influence=float((paired.members == paired.outsiders).all(axis=0).mean()),
+        n_above_chance=int((low > 0.5).sum()),
+        worst=tuple(
+            WorstRecord(
+                None if ids is None else ids[n],
+                Estimate(float(exposure[n]), float(low[n]), float(high[n]), confidence),
+            )
+            for n in worst
+        ),
+    )
+
+
+def _exposure_ends(paired: PairedEvidence, confidence: float) -> tuple[Floats, Floats]:
+    """Both ends of the exact interval of every exposure, (N,) each."""
+    n_pairs, tail = paired.n_pairs, (1 - confidence) / (2 * paired.n_candidates)
+    surely = (paired.members > paired.outsiders).sum(axis=0)
+    at_most = (paired.members >= paired.outsiders).sum(axis=0)
+    low = stats.beta.ppf(tail, np.maximum(surely, 1), n_pairs - surely + 1)
+    high = stats.beta.isf(tail, at_most + 1, np.maximum(n_pairs - at_most, 1))
+    return np.where(surely == 0, 0.0, low), np.where(at_most == n_pairs, 1.0, high)

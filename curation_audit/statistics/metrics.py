@@ -6,11 +6,13 @@ import numpy as np
 from scipy import stats
 
 from curation_audit.results import Estimate, Metrics, OperatingPoint
-from curation_audit.statistics.auc import auc_estimate
+from curation_audit.statistics.auc import THESE_CANDIDATES, Estimand, auc_estimate
+from curation_audit.statistics.candidates import stability
 from curation_audit.statistics.paired import PairedEvidence, degenerate_interval
-from curation_audit.statistics.resampling import PairResamples, tpr_deviations
+from curation_audit.statistics.precision import precision_at_priors
+from curation_audit.statistics.resampling import PairResamples, ReplicatedRates
 from curation_audit.statistics.thresholds import thresholds_at_best_advantage, thresholds_at_fpr
-from curation_audit.types import Floats
+from curation_audit.types import Floats, Mask
 
 MIN_EXPECTED_FALSE_POSITIVES = 10
 MIN_DISTINCT_CANDIDATES = 5
@@ -26,8 +28,9 @@ def measure(
     confidence: float,
     inflation: float,
     resamples: PairResamples,
+    estimand: Estimand = THESE_CANDIDATES,
 ) -> Metrics:
-    """AUC, membership advantage, balanced accuracy and TPR at fixed FPRs, with intervals.
+    """AUC, membership advantage, balanced accuracy and rates at fixed FPRs, with intervals.
 
     Args:
         paired: evidence of P pairs.
@@ -35,7 +38,8 @@ def measure(
         confidence: two-sided coverage of the intervals, in (0, 1).
         inflation: factor on standard errors, from ``cross_fitting_inflation`` for
             leave-one-pair-out evidence, 1 for independent pairs.
-        resamples: draws of the P pairs for the intervals of the TPRs.
+        resamples: draws of the P pairs for the intervals of the rates.
+        estimand: what the interval of the AUC is about; all others are about these candidates.
     """
     if resamples.weights.shape[1] != paired.n_pairs:
         raise ValueError(
@@ -46,7 +50,8 @@ def measure(
         n_pairs=paired.n_pairs,
         n_members=paired.members.size,
         n_nonmembers=paired.outsiders.size,
-        auc=auc_estimate(paired, confidence=confidence, inflation=inflation),
+        auc_estimand=estimand.name,
+        auc=auc_estimate(paired, confidence=confidence, inflation=inflation, estimand=estimand),
         advantage=advantage,
         balanced_accuracy=Estimate(
             (1 + advantage.value) / 2,
@@ -83,15 +88,20 @@ def operating_points(
     inflation: float,
 ) -> tuple[OperatingPoint, ...]:
     """TPR at each FPR, thresholds from the other pairs, with counts and the realised FPR."""
-    deviations = tpr_deviations(paired, np.array(fprs), resamples)[1]
+    rates = ReplicatedRates.of(paired, np.array(fprs), resamples)
     return tuple(
-        _operating_point(paired, fpr, deviations[:, i], confidence, inflation)
+        _operating_point(paired, fpr, rates.at(i), confidence=confidence, inflation=inflation)
         for i, fpr in enumerate(fprs)
     )
 
 
 def _operating_point(
-    paired: PairedEvidence, fpr: float, deviations: Floats, confidence: float, inflation: float
+    paired: PairedEvidence,
+    fpr: float,
+    rates: ReplicatedRates,
+    *,
+    confidence: float,
+    inflation: float,
 ) -> OperatingPoint:
     expected = fpr * paired.outsiders.size
     if expected < MIN_EXPECTED_FALSE_POSITIVES:
@@ -102,24 +112,35 @@ def _operating_point(
         return OperatingPoint(fpr, "not resolvable", reason, expected)
     threshold = thresholds_at_fpr(paired, fpr)[:, None]
     hits, false_alarms = paired.members > threshold, paired.outsiders > threshold
-    if not hits.any() and false_alarms.mean() < LEAST_SHARE_OF_FPR * fpr:
-        reason = f"tied evidence: the nearest decision below has rate {false_alarms.mean():.2g}"
-        return OperatingPoint(fpr, "not resolvable", reason, expected)
+    realised = float(false_alarms.mean())
     n_distinct = int((paired.outsiders >= threshold).any(axis=0).sum())
-    if n_distinct < MIN_DISTINCT_CANDIDATES:
-        reason = f"the threshold rests on {n_distinct} candidates, {MIN_DISTINCT_CANDIDATES} needed"
-        return OperatingPoint(fpr, "not resolvable", reason, expected)
+    if (not_seen := _not_resolved(hits, realised, fpr, n_distinct)) is not None:
+        return OperatingPoint(fpr, "not resolvable", not_seen, expected)
+    tpr = _tpr_estimate(
+        float(hits.mean()), rates.tpr_deviations[:, 0], paired.n_pairs, confidence, inflation
+    )
     return OperatingPoint(
         fpr,
         "resolved",
         None,
         expected,
-        tpr=_tpr_estimate(float(hits.mean()), deviations, paired.n_pairs, confidence, inflation),
-        realised_fpr=float(false_alarms.mean()),
+        tpr=tpr,
+        realised_fpr=realised,
         true_positives=int(hits.sum()),
         false_positives=int(false_alarms.sum()),
         distinct_false_positive_candidates=int(false_alarms.any(axis=0).sum()),
+        precision=precision_at_priors(tpr, realised, rates, inflation=inflation),
+        stability=stability(hits, confidence=confidence, inflation=inflation),
     )
+
+
+def _not_resolved(hits: Mask, realised: float, fpr: float, n_distinct: int) -> str | None:
+    """Why decisions do not show what they should at ``fpr``; ``None`` where they do."""
+    if not hits.any() and realised < LEAST_SHARE_OF_FPR * fpr:
+        return f"tied evidence: the nearest decision below has rate {realised:.2g}"
+    if n_distinct < MIN_DISTINCT_CANDIDATES:
+        return f"the threshold rests on {n_distinct} candidates, {MIN_DISTINCT_CANDIDATES} needed"
+    return None
 
 
 def _tpr_estimate(

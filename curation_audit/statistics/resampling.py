@@ -69,26 +69,56 @@ def _counts_above(values: Floats, rising_grid: Floats) -> Floats:
     return above.astype(np.float64)
 
 
-def tpr_at(tpr: Floats, fpr: Floats, levels: Floats) -> Floats:
-    """The largest TPR with FPR at most each level: (B, G), (B, G), (L,) -> (B, L).
+def rates_at(tpr: Floats, fpr: Floats, levels: Floats) -> tuple[Floats, Floats]:
+    """TPR and FPR at the lowest threshold with FPR at most each level.
 
-    A level that no threshold of the grid meets (FPR 0 with ties at the top) gives 0.
+    Rates of rising thresholds (B, G) each and levels (L,) give (B, L) each. A level that no
+    threshold of the grid meets (FPR 0 with ties at the top) gives 0 and 0.
     """
     reached = (fpr[:, :, None] <= levels[None, None, :] + 1e-12).sum(axis=1)
-    padded = np.concatenate([np.zeros((tpr.shape[0], 1)), tpr], axis=1)
-    return np.take_along_axis(padded, reached, axis=1)
+    nobody = np.zeros((tpr.shape[0], 1))
+    found_tpr, found_fpr = (
+        np.take_along_axis(np.concatenate([nobody, rates], axis=1), reached, axis=1)
+        for rates in (tpr, fpr)
+    )
+    return found_tpr, found_fpr
 
 
-def tpr_deviations(
-    paired: PairedEvidence, levels: Floats, resamples: PairResamples
-) -> tuple[Floats, Floats]:
-    """Pooled TPR at FPR levels (L,), and how far each replicate lies from it (B, L)."""
-    counts = ThresholdCounts.of(paired)
-    pooled = tpr_at(*counts.rates(np.ones((1, paired.n_pairs))), levels)
-    replicates = [
-        tpr_at(*counts.rates(block), levels) for block in np.array_split(resamples.weights, 16)
-    ]
-    return pooled[0], np.concatenate(replicates) - pooled
+@dataclass(frozen=True, slots=True)
+class ReplicatedRates:
+    """Rates at L levels of FPR, the threshold chosen again each time.
+
+    Of all pairs ``tpr`` and ``fpr`` (L,), of every replicate ``tprs`` and ``fprs`` (B, L).
+    """
+
+    tpr: Floats
+    fpr: Floats
+    tprs: Floats
+    fprs: Floats
+
+    @classmethod
+    def of(
+        cls, paired: PairedEvidence, levels: Floats, resamples: PairResamples
+    ) -> "ReplicatedRates":
+        """Look all levels up in every replicate."""
+        counts = ThresholdCounts.of(paired)
+        tpr, fpr = rates_at(*counts.rates(np.ones((1, paired.n_pairs))), levels)
+        blocks = [
+            rates_at(*counts.rates(block), levels)
+            for block in np.array_split(resamples.weights, 16)
+        ]
+        tprs, fprs = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return cls(tpr[0], fpr[0], tprs, fprs)
+
+    def at(self, level: int) -> "ReplicatedRates":
+        """The rates at one level alone."""
+        one = slice(level, level + 1)
+        return ReplicatedRates(self.tpr[one], self.fpr[one], self.tprs[:, one], self.fprs[:, one])
+
+    @property
+    def tpr_deviations(self) -> Floats:
+        """How far the TPR of each replicate lies from that of all pairs, (B, L)."""
+        return self.tprs - self.tpr
 
 
 def roc_curve(
@@ -100,9 +130,9 @@ def roc_curve(
     the curve and clipped to [0, 1].
     """
     levels = np.geomspace(1 / paired.outsiders.size, 1.0, 60)
-    curve, deviations = tpr_deviations(paired, levels, resamples)
-    alpha = 1 - confidence
-    low, high = np.quantile(deviations, [alpha / 2, 1 - alpha / 2], axis=0) * inflation
+    rates = ReplicatedRates.of(paired, levels, resamples)
+    curve, tails = rates.tpr, [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(rates.tpr_deviations, tails, axis=0) * inflation
     return RocCurve(
         levels,
         curve,

@@ -7,20 +7,33 @@ are therefore not named, so that ties can lower a rate but never smuggle it up.
 import numpy as np
 
 from curation_audit.statistics.paired import PairedEvidence
-from curation_audit.types import Floats
+from curation_audit.types import Floats, Indices
 
 
 def thresholds_at_fpr(paired: PairedEvidence, fpr: float) -> Floats:
     """For each pair the lowest threshold at which the other pairs' FPR is at most ``fpr``, (P,).
 
-    At most ``floor(fpr * (P - 1) * N)`` outsiders of the other pairs lie above it.
+    At most ``floor(fpr * (P - 1) * N)`` outsiders of the other pairs lie above it. One sort of the
+    highest serves all pairs: where a pair's i-th outsider (from 0) stands at place q, q - i of the
+    others stand before it, so the others' k-th stands at place k + #{i: q_i - i <= k}.
     """
     n_pairs, n_candidates = paired.outsiders.shape
-    order = np.argsort(-paired.outsiders, axis=None, kind="stable")
-    values, pairs = paired.outsiders.ravel()[order], order // n_candidates
     n_others = (n_pairs - 1) * n_candidates
     allowed = min(int(np.floor(fpr * n_others + 1e-9)), n_others - 1)
-    return np.array([values[pairs != j][allowed] for j in range(n_pairs)])
+    falling = _highest(paired.outsiders, allowed + n_candidates + 1)
+    by_pair = np.argsort(falling // n_candidates, kind="stable")  # q, pair after pair
+    pair = falling[by_pair] // n_candidates
+    own_rank = np.arange(pair.size) - np.searchsorted(pair, pair)
+    before = np.bincount(pair[by_pair - own_rank <= allowed], minlength=n_pairs)
+    thresholds: Floats = paired.outsiders.ravel()[falling[allowed + before]]
+    return thresholds
+
+
+def _highest(values: Floats, n: int) -> Indices:
+    """Where the ``n`` largest cells stand in the flat array, from high to low."""
+    flat = -values.ravel()
+    which = np.argpartition(flat, n - 1)[:n] if n < flat.size else np.arange(flat.size)
+    return which[np.argsort(flat[which])]
 
 
 def thresholds_at_best_advantage(paired: PairedEvidence) -> Floats:

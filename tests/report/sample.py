@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from curation_audit.auditing.plan import Threat
 from curation_audit.observations import STAGES, Stage
 from curation_audit.results import (
     AttackResult,
@@ -14,13 +15,20 @@ from curation_audit.results import (
     Metrics,
     OperatingPoint,
     PolicyResult,
+    Precision,
+    Records,
     RiskHistogram,
     RocCurve,
+    Slice,
+    Stability,
     StageResult,
+    Subgroups,
     Utility,
     Verdict,
+    WorstRecord,
     to_plain,
 )
+from curation_audit.statistics.precision import PRIORS, predictive_value
 
 N_PAIRS, N_CANDIDATES = 64, 200
 TITLES = {
@@ -58,7 +66,37 @@ def operating_point(shift: float, fpr: float, n: int) -> OperatingPoint:
     return OperatingPoint(
         fpr, "resolved", None, fpr * n, estimate(tpr, 0.2 * tpr), 1.04 * fpr,
         round(tpr * n), round(1.04 * fpr * n), 37,
+        precision=tuple(Precision(prior, believed(prior, tpr, 1.04 * fpr)) for prior in PRIORS),
+        stability=Stability(estimate(2 * tpr * (1 - tpr), 0.03), 0.215),
     )  # fmt: skip
+
+
+def believed(prior: float, tpr: float, fpr: float) -> Estimate:
+    value, low, high = (predictive_value(prior, factor * tpr, fpr) for factor in (1, 0.8, 1.2))
+    return Estimate(value, low, high, 0.95)
+
+
+def records(shift: float) -> Records:
+    exposures = stats.norm.cdf(shift + np.linspace(0.8, 0.2, 10))
+    worst = [
+        WorstRecord(f"{n:02x}" + "c0ffee" * 2 + "42", estimate(float(exposure), 0.3))
+        for n, exposure in enumerate(exposures)
+    ]
+    return Records(N_CANDIDATES, 0.12, 4 if shift > 0.5 else 0, tuple(worst))
+
+
+def subgroups(shift: float) -> Subgroups:
+    def sliced(attribute: str, group: str, n: int, more: float) -> Slice:
+        auc = float(stats.norm.cdf((shift + more) / np.sqrt(2)))
+        point = operating_point(shift + more, 0.01, n * N_PAIRS // 2)
+        return Slice(attribute, group, 1, n, estimate(auc, 0.05), point)
+
+    slices = [
+        sliced("label", "benign", 140, 0.0), sliced("label", "malignant", 60, 0.05),
+        sliced("site", "east wing", 185, 0.0), sliced("site", "west wing", 11, 0.4),
+        Slice("site", "small groups", 2, 4, None, None),
+    ]  # fmt: skip
+    return Subgroups(10, tuple(slices), slices[3])
 
 
 def metrics(shift: float, n_pairs: int) -> Metrics:
@@ -66,7 +104,8 @@ def metrics(shift: float, n_pairs: int) -> Metrics:
     advantage = float(2 * stats.norm.cdf(shift / 2) - 1) - 0.004
     points = tuple(operating_point(shift, fpr, n) for fpr in (0.001, 0.01, 0.1))
     return Metrics(
-        n_pairs, n, n, estimate(auc, 0.02), estimate(advantage, 0.03, least=-1.0),
+        n_pairs, n, n, "these candidates", estimate(auc, 0.02),
+        estimate(advantage, 0.03, least=-1.0),
         estimate(0.5 + advantage / 2, 0.015), points,
     )  # fmt: skip
 
@@ -103,6 +142,8 @@ def stage_result(stage: Stage) -> StageResult:
         measured,
         reversed=False,
         above_chance=measured.auc.low > 0.5,
+        records=records(shifts[best]),
+        subgroups=None if stage == "model" else subgroups(shifts[best]),
     )
     return StageResult(stage, "attacked", headline, tuple(attacks))
 
@@ -163,10 +204,7 @@ def sample_report() -> dict[str, Any]:
             "name": "med",
             "seed": 7,
             "design": design(),
-            "threat": {
-                "observes": list(STAGES),
-                "knows": ["algorithm", "candidates", "labels", "pool"],
-            },
+            "threat": Threat(),
             "stages": [stage_result(stage) for stage in STAGES],
             "controls": controls(passed=True),
             "utility": utility(),
@@ -198,7 +236,7 @@ def sparse_report() -> dict[str, Any]:
     """Everything that can be missing is: an invalid audit, unobserved stages, no test set."""
     nothing_ran = StageResult("selection", "attacked", None, (not_applicable("mask_extract"),))
     changes = {
-        "threat": {"observes": ["scores", "selection"], "knows": []},
+        "threat": Threat(observes=("scores", "selection"), knows=()),
         "stages": [
             stage_result("scores"),
             nothing_ran,
@@ -212,6 +250,14 @@ def sparse_report() -> dict[str, Any]:
     }
     report = sample_report() | to_plain(changes)
     report["data"]["test"] = report["data"]["private"]["fingerprint"] = None
+    headline = report["stages"][0]["headline"]
+    headline["subgroups"] = None
+    for record in headline["records"]["worst"]:
+        record["id"] = None
+    for point in headline["metrics"]["tpr_at_fpr"][1:]:
+        point["stability"]["coin_flips"] = None
+        for precision in point["precision"]:
+            precision["ppv"] = None
     return report
 
 

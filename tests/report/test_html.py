@@ -192,13 +192,16 @@ def hostile(value):
         return {key: hostile(item) for key, item in value.items()}
     if isinstance(value, list):
         return [hostile(item) for item in value]
-    return HOSTILE if isinstance(value, str) and value not in FIXED else value
+    free = isinstance(value, str) and value not in FIXED and not re.fullmatch(KEYED, value)
+    return HOSTILE if free else value
 
 
+KEYED = "[0-9a-f]{16}"  # the schema keeps ids to that
 FIXED = {
     "scores", "selection", "model", "attacked", "not observed", "run", "not applicable",
     "resolved", "not resolvable", "estimate", "random curation", "permuted inclusion",
-    "blind classifier", "value", "low", "high", "leak found",
+    "blind classifier", "value", "low", "high", "leak found", "these candidates",
+    "exact", "confidences",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from curation_audit.statistics import PairedEvidence, PairResamples, roc_curve
-from curation_audit.statistics.resampling import ThresholdCounts, tpr_deviations
+from curation_audit.statistics.resampling import ThresholdCounts, ReplicatedRates
 from tests.statistics.evidence import gaussian_quantiles, paired
 
 LEVELS = np.array([0.001, 0.01, 0.1, 0.3, 1.0])
@@ -27,7 +27,8 @@ def looped_replicate(one, weights, level):
 @given(paired(max_pairs=6), st.integers(0, 1000))
 def test_replicates_equal_the_loop(one, seed):
     resamples = PairResamples.draw(20, one.n_pairs, np.random.default_rng(seed))
-    pooled, deviations = tpr_deviations(one, LEVELS, resamples)
+    rates = ReplicatedRates.of(one, LEVELS, resamples)
+    pooled, deviations = rates.tpr, rates.tpr_deviations
     for i, level in enumerate(LEVELS):
         whole = looped_tpr(one.members.ravel(), one.outsiders.ravel(), level)
         assert pooled[i] == pytest.approx(whole)
@@ -39,7 +40,8 @@ def test_coarse_grid_stays_near_the_loop():
     one = gaussian_quantiles(1.0, (20, 60))  # 1,200 outsiders, 256 of them exact
     resamples = PairResamples.draw(20, 20, np.random.default_rng(0))
     levels = np.array([0.005, 0.1, 0.5])
-    pooled, deviations = tpr_deviations(one, levels, resamples)
+    rates = ReplicatedRates.of(one, levels, resamples)
+    pooled, deviations = rates.tpr, rates.tpr_deviations
     for i, level in enumerate(levels):
         for weights, deviation in zip(resamples.weights, deviations[:, i], strict=True):
             exact = looped_replicate(one, weights, level)

@@ -78,12 +78,13 @@ class Roles:
     id: str | None
     label: str | None
     unit: str | None
+    groups: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that are needed, each once."""
         single = [name for name in (self.id, self.label, self.unit) if name is not None]
-        return tuple(dict.fromkeys([*self.features, *single]))
+        return tuple(dict.fromkeys([*self.features, *single, *self.groups]))
 
     @property
     def text(self) -> frozenset[str]:
@@ -96,13 +97,16 @@ class Columns:
     """Which columns hold what.
 
     ``features`` may hold shell wildcards (``pixel_*``). With neither ``features`` nor
-    ``embedding`` (one column of vectors) every column except id, label and unit is a feature.
+    ``embedding`` (one column of vectors) every column except id, label, unit and groups is a
+    feature. ``groups`` are columns of categories by which results are told apart; one of them is
+    a feature too where ``features`` names it.
     """
 
     id: str | None = None
     features: tuple[str, ...] | None = None
     embedding: str | None = None
     label: str | None = None
+    groups: tuple[str, ...] = ()
 
     def roles(self, names: Sequence[str], where: str, unit: str | None = None) -> Roles:
         """Find the columns among ``names``.
@@ -110,11 +114,17 @@ class Columns:
         Raises:
             InputError: for a column that is not there, or where no feature column is left.
         """
-        for name in (self.id, self.label, unit, self.embedding):
+        for name in (self.id, self.label, unit, self.embedding, *self.groups):
             if name is not None and name not in names:
                 raise InputError(where, f"has no column {name!r}", known_columns(name, names))
         special = {name for name in (self.id, self.label, unit) if name is not None}
-        features = self._features(names, where, special)
+        if taken := special & set(self.groups):
+            raise InputError(
+                where,
+                f"column {min(taken)!r} is named as a group and as id, label or unit",
+                "results are told apart by label anyway; leave it out of groups",
+            )
+        features = self._features(names, where, special | set(self.groups))
         if not features:
             raise InputError(
                 where,
@@ -127,7 +137,7 @@ class Columns:
                 f"column {min(taken)!r} is named as a feature and as id, label or unit",
                 "give each column one role",
             )
-        return Roles(features, self.id, self.label, unit)
+        return Roles(features, self.id, self.label, unit, tuple(dict.fromkeys(self.groups)))
 
     def _features(self, names: Sequence[str], where: str, special: set[str]) -> tuple[str, ...]:
         if self.embedding is not None and self.features is not None:
@@ -148,7 +158,7 @@ class Columns:
                     f"no column matches {pattern!r}" if wildcard else f"has no column {pattern!r}"
                 )
                 raise InputError(where, problem, known_columns(pattern, names))
-            # A wildcard never takes what is already the id, the label or the unit.
+            # A wildcard never takes what is already the id, the label, the unit or a group.
             found |= dict.fromkeys(n for n in hits if n == pattern or n not in special)
         return tuple(found)
 
