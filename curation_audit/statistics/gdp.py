@@ -19,17 +19,19 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def log_delta_of_mu(mu: float, epsilon: float) -> float:
-    """The logarithm of ``delta_of_mu``, exact far below the smallest float; -inf for mu = 0."""
+    """The logarithm of ``delta_of_mu``, exact far below the smallest float; -inf below mu 1e-300."""
     _not_negative(mu=mu, epsilon=epsilon)
-    if mu == 0:
+    if mu < 1e-300:
         return -math.inf
     near, far = epsilon / mu - mu / 2, epsilon / mu + mu / 2
-    if near < 0:
-        # both terms share the density at `near`: e^epsilon Phi(-far) = phi(near) Mills(far)
-        lost = math.exp(-0.5 * near**2 - _LOG_SQRT_2PI) * _mills(far)
-        return math.log(float(special.ndtr(-near)) - lost)
+    log_density = -0.5 * near * near - _LOG_SQRT_2PI
+    # both terms share the density at `near`: e^epsilon Phi(-far) = phi(near) Mills(far)
+    if near < -1:
+        return math.log(float(special.ndtr(-near)) - math.exp(log_density) * _mills(far))
+    if epsilon == 0:
+        return math.log(float(special.erf(far / math.sqrt(2))))
     gap = _mills(near) - _mills(far)
-    return -0.5 * near**2 - _LOG_SQRT_2PI + math.log(gap) if gap > 0 else -math.inf
+    return log_density + math.log(gap) if gap > 0 else -math.inf
 
 
 def delta_of_mu(mu: float, epsilon: float) -> float:
@@ -86,12 +88,14 @@ def mu_of_epsilon(epsilon: float, delta: float) -> float:
     half = math.sqrt(2) * float(special.erfinv(delta))
     if epsilon == 0:
         return 2 * half
-    # at epsilon = 0 the answer is 2 * half, and more for any other; at `high` delta is reached
-    # already by Phi(half) - phi(half) Mills(sqrt(half^2 + 2 epsilon)) >= 2 Phi(half) - 1
+    # delta is at most exp(-near^2 / 2) / 2 at `low`, and no more than at epsilon 0. At `high` it
+    # is at least Phi(half) - phi(half) Mills(half) = delta, as -near = half and far > half
+    near = math.sqrt(max(0.0, -2 * (target + math.log(2))))
+    low = max(2 * half, 2 * epsilon / (near + math.sqrt(near**2 + 2 * epsilon)))
     high = half + math.sqrt(half**2 + 2 * epsilon)
     return float(
         optimize.brentq(
-            lambda mu: log_delta_of_mu(mu, epsilon) - target, 2 * half, high, xtol=1e-15
+            lambda mu: log_delta_of_mu(mu, epsilon) - target, low, high, xtol=1e-300, rtol=1e-14
         )
     )
 

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -52,6 +52,9 @@ def test_delta_is_the_hockey_stick_of_two_gaussians(mu: float, epsilon: float) -
     assert gdp.delta_of_mu(mu, epsilon) == pytest.approx(value, abs=1e-12 + 2 * error)
 
 
+@example(mu=1e-4, log10_delta=-280.0)
+@example(mu=40.0, log10_delta=-280.0)
+@example(mu=1e-4, log10_delta=-4.5)
 @given(mu=st.floats(1e-4, 40), log10_delta=st.floats(-280, -0.5))
 def test_round_trip(mu: float, log10_delta: float) -> None:
     delta = 10**log10_delta
@@ -81,7 +84,11 @@ def test_far_tail_is_not_lost_to_underflow() -> None:
 def test_no_information_is_exactly_zero() -> None:
     assert gdp.epsilon_of_mu(0.0, 1e-5) == 0.0
     assert gdp.epsilon_of_mu(1e-6, 1e-5) == 0.0
-    assert gdp.delta_of_mu(0.0, 0.0) == 0.0
+    assert gdp.delta_of_mu(0.0, 0.0) == gdp.delta_of_mu(5e-324, 0.0) == 0.0
+    for tiny in (1e-299, 1e-200, 1e-17):  # 2 Phi(mu / 2) - 1 = mu / sqrt(2 pi)
+        assert gdp.delta_of_mu(tiny, 0.0) == pytest.approx(tiny / math.sqrt(2 * math.pi), rel=1e-9)
+        assert gdp.delta_of_mu(tiny, 1.0) == 0.0
+        assert gdp.epsilon_of_mu(tiny, 1e-12) == 0.0
     assert gdp.mu_of_rates(0.3, 0.3) == 0.0
 
 
