@@ -6,7 +6,6 @@ import numpy as np
 from scipy import stats
 
 from curation_audit.results import Estimate, Records, RiskHistogram, Stability, WorstRecord
-from curation_audit.statistics.auc import wins
 from curation_audit.statistics.paired import PairedEvidence, degenerate_interval
 from curation_audit.types import Floats, Mask
 
@@ -84,7 +83,7 @@ def summarise_records(
 
     Exposures get exact (Clopper-Pearson) intervals at ``1 - (1 - confidence) / N`` each; a tie
     counts against the exposure at the low end, and for it at the high end. Of equal exposures
-    the one whose evidence stands higher among all comes first.
+    the one whose evidence leads its twin's by more ranks comes first.
 
     Args:
         paired: evidence of P pairs.
@@ -93,8 +92,9 @@ def summarise_records(
     """
     exposure = candidate_exposure(paired)
     low, high = _exposure_ends(paired, confidence)
-    standing = np.add(*wins(paired)).sum(axis=0)
-    worst = np.lexsort((-standing, -exposure))[:N_WORST]
+    ranks = stats.rankdata(np.stack([paired.members, paired.outsiders]), axis=None)
+    lead = -np.diff(ranks.reshape(2, *paired.members.shape), axis=0)[0].sum(axis=0)
+    worst = np.lexsort((-lead, -exposure))[:N_WORST]
     return Records(
         n_candidates=paired.n_candidates,
         zero_influence=float((paired.members == paired.outsiders).all(axis=0).mean()),

@@ -26,6 +26,7 @@ from curation_audit.results import (
     Headline,
     Metrics,
     OperatingPoint,
+    Records,
     StageResult,
 )
 from curation_audit.statistics import PairedEvidence
@@ -252,13 +253,21 @@ def stage(auc=(0.6, 0.55, 0.65), tpr=(0.05, 0.03, 0.08), name="scores"):
         16,
         640,
         640,
+        auc_estimand="these candidates",
         auc=Estimate(*auc, 0.95),
         advantage=Estimate(0.2, 0.1, 0.3, 0.95),
         balanced_accuracy=Estimate(0.6, 0.55, 0.65, 0.95),
         tpr_at_fpr=(point, other),
     )
     headline = Headline(
-        "trace", "AUC", 8, metrics, reversed=False, above_chance=metrics.auc.low > 0.5
+        "trace",
+        "AUC",
+        8,
+        metrics,
+        reversed=False,
+        above_chance=metrics.auc.low > 0.5,
+        records=Records(40, 0.0, 0, ()),
+        subgroups=None,
     )
     return StageResult(name, "attacked", headline, ())
 

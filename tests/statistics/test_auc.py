@@ -8,6 +8,8 @@ from scipy import special, stats
 from sklearn.metrics import roc_auc_score
 
 from curation_audit.statistics import (
+    NEW_CANDIDATES_TOO,
+    THESE_CANDIDATES,
     PairedEvidence,
     auc_estimate,
     chance_p_value,
@@ -78,6 +80,9 @@ def test_variances_equal_the_loop(one):
     found = clustered_auc(one)
     assert found.variance_by_pair == pytest.approx(looped_variance(one, 0), abs=1e-12)
     assert found.variance_by_candidate == pytest.approx(looped_variance(one, 1), abs=1e-12)
+    cells = PairedEvidence(one.members.reshape(-1, 1), one.outsiders.reshape(-1, 1))
+    assert found.variance_by_cell == pytest.approx(looped_variance(cells, 0), abs=1e-12)
+    assert (found.n_pairs, found.n_candidates) == one.members.shape
 
 
 @pytest.mark.parametrize("mu", [-1.0, 0.0, 0.5, 2.0])
@@ -98,6 +103,59 @@ def test_interval_by_hand(confidence, inflation):
         (auc, 1 / (1 + np.exp(-low)), 1 / (1 + np.exp(-high)))
     )
     assert (found.confidence, found.label) == (confidence, "estimate")
+
+
+# evidence in which pairs, candidates, both or neither move cells together
+TWO_WAY = {
+    "pairs": ((12, 9), 2.0, 0.0, 8),
+    "candidates": ((30, 9), 0.0, 2.0, 8),
+    "both": ((7, 12), 1.0, 1.0, 6),
+    "neither": ((12, 9), 0.0, 0.0, 8),
+}
+
+
+@pytest.mark.parametrize("kind", TWO_WAY)
+@pytest.mark.parametrize("inflation", [1.0, 1.5])
+def test_interval_for_new_candidates_by_hand(kind, inflation):
+    shape, of_pair, of_candidate, degrees = TWO_WAY[kind]
+    rng = np.random.default_rng(3)
+    common = of_pair * rng.standard_normal((shape[0], 1))
+    common = common + of_candidate * rng.standard_normal((1, shape[1]))
+    one = PairedEvidence(rng.standard_normal(shape) + common, rng.standard_normal(shape))
+    cells = PairedEvidence(one.members.reshape(-1, 1), one.outsiders.reshape(-1, 1))
+    pairs, candidates = inflation**2 * looped_variance(one, 0), looped_variance(one, 1)
+    variance = max(pairs, candidates, pairs + candidates - looped_variance(cells, 0))
+    auc = sklearn_auc(one)
+    logit, width = np.log(auc / (1 - auc)), np.sqrt(variance) / (auc * (1 - auc))
+    low, high = stats.t(df=degrees, loc=logit, scale=width).interval(0.9)
+    found = auc_estimate(one, confidence=0.9, inflation=inflation, estimand=NEW_CANDIDATES_TOO)
+    assert (found.low, found.high) == pytest.approx((special.expit(low), special.expit(high)))
+
+
+@given(paired().filter(lambda one: one.n_candidates > 1), st.sampled_from([1.0, 2.0]))
+def test_new_candidates_never_make_it_surer(one, inflation):
+    narrow, wide = (
+        auc_estimate(one, confidence=0.95, inflation=inflation, estimand=estimand)
+        for estimand in (THESE_CANDIDATES, NEW_CANDIDATES_TOO)
+    )
+    assert wide.value == narrow.value
+    if clustered_auc(one).variance_by_pair > 0:
+        assert wide.low <= narrow.low + 1e-12
+        assert wide.high >= narrow.high - 1e-12
+
+
+def test_one_candidate_says_nothing_about_others():
+    with pytest.raises(ValueError, match="one candidate"):
+        auc_estimate(
+            normal_evidence((6, 1)), confidence=0.9, inflation=1.0, estimand=NEW_CANDIDATES_TOO
+        )
+
+
+def test_perfect_evidence_for_new_candidates_counts_the_fewer():
+    one = PairedEvidence(np.ones((20, 4)), np.zeros((20, 4)))
+    exact = stats.binomtest(4, 4).proportion_ci(0.95, method="exact")
+    found = auc_estimate(one, confidence=0.95, inflation=1.0, estimand=NEW_CANDIDATES_TOO)
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, exact.low, 1.0))
 
 
 def test_perfect_evidence_gets_an_exact_interval():

@@ -17,6 +17,8 @@ from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.game import permute_pairs
 from curation_audit.observations import Knowledge, Observation, Selection
 from curation_audit.statistics import (
+    NEW_CANDIDATES_TOO,
+    THESE_CANDIDATES,
     PairedEvidence,
     PairResamples,
     auc_estimate,
@@ -24,8 +26,11 @@ from curation_audit.statistics import (
     clustered_auc,
     cross_fitting_inflation,
     measure,
+    stability,
+    summarise_records,
 )
 from curation_audit.statistics.metrics import advantage_estimate
+from curation_audit.statistics.precision import PRIORS, predictive_value
 from curation_audit.streams import Streams
 from tests.statistics.evidence import random_coins, too_few, too_many
 
@@ -75,6 +80,34 @@ def test_auc_interval_covers_independent_pairs(mu):
     assert too_many(auc_hits(mu, runs, (24, 20), inflation=1.5), runs, 0.95)
 
 
+def two_way_hits(spread, estimand, runs, shape, *, mu=0.7):
+    """Candidates differ in how much they leak; the truth is that of all who might be asked."""
+    rng = np.random.default_rng(21)
+    truth = stats.norm.cdf(mu / np.sqrt(2 + 2 * 0.5**2 + spread**2))
+    hits = 0
+    for _ in range(runs):
+        one = independent_pairs(rng, mu + spread * rng.standard_normal(shape[1]), *shape)
+        found = auc_estimate(one, confidence=0.95, inflation=1.0, estimand=estimand)
+        hits += covered(found, truth)
+    return hits
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_auc_interval_covers_new_candidates_too(spread):
+    runs = 300
+    assert not too_few(two_way_hits(spread, NEW_CANDIDATES_TOO, runs, (24, 20)), runs, 0.94)
+    if spread:  # an interval about these candidates says too little about others
+        assert too_few(two_way_hits(spread, THESE_CANDIDATES, runs, (24, 20)), runs, 0.94)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.0, 0.3, 1.0, 2.0])
+@pytest.mark.parametrize("shape", [(8, 40), (24, 12), (32, 60)])
+def test_auc_interval_covers_new_candidates_too_in_many_runs(spread, shape):
+    hits = two_way_hits(spread, NEW_CANDIDATES_TOO, 2000, shape)
+    assert not too_few(hits, 2000, 0.93)
+
+
 def advantage_hits(mu, runs, shape):
     rng = np.random.default_rng(12)
     truth = 2 * stats.norm.cdf(mu / 2 / np.sqrt(1 + 0.5**2)) - 1
@@ -111,6 +144,78 @@ def test_tpr_interval_covers_independent_pairs():
     assert not too_few(tpr_hits(1.0, 150, (32, 20), 0.1), 150, 0.89)
 
 
+def point_of(one, fpr, resampling):
+    (point,) = measure(
+        one,
+        fprs=(fpr,),
+        confidence=0.95,
+        inflation=1.0,
+        resamples=PairResamples.draw(400, one.n_pairs, resampling),
+    ).tpr_at_fpr
+    return point
+
+
+def precision_hits(mu, runs, shape, fpr):
+    """How often the intervals of the predictive value hold the true one, by prior."""
+    rng, resampling = np.random.default_rng(22), np.random.default_rng(23)
+    tpr = stats.norm.cdf(mu / np.sqrt(1 + 0.5**2) - stats.norm.ppf(1 - fpr))
+    hits = np.zeros(len(PRIORS), dtype=int)
+    for _ in range(runs):
+        found = point_of(independent_pairs(rng, mu, *shape), fpr, resampling).precision
+        truths = [predictive_value(prior, tpr, fpr) for prior in PRIORS]
+        hits += [covered(one.ppv, truth) for one, truth in zip(found, truths, strict=True)]
+    return hits
+
+
+def test_precision_interval_covers_independent_pairs():
+    for hits in precision_hits(1.0, 150, (32, 20), 0.1):
+        assert not too_few(hits, 150, 0.89)
+
+
+def flip_hits(strengths, runs, n_pairs, common, *, inflation=1.0):
+    """Decisions at a fixed threshold: a candidate's flip rate is 2 p (1 - p) by its strength."""
+    rng = np.random.default_rng(24)
+    p = stats.norm.cdf(strengths / np.sqrt(1 + common**2))
+    truth, hits = (2 * p * (1 - p)).mean(), 0
+    for _ in range(runs):
+        shared = common * rng.standard_normal((n_pairs, 1))
+        named = rng.standard_normal((n_pairs, strengths.size)) + shared + strengths > 0
+        found = stability(named, confidence=0.95, inflation=inflation).flip_rate
+        hits += covered(found, truth)
+    return hits
+
+
+@pytest.mark.parametrize("common", [0.0, 0.7])
+@pytest.mark.parametrize("mean", [0.0, -1.0])
+def test_flip_rate_interval_covers_independent_pairs(common, mean):
+    strengths = np.linspace(mean - 0.5, mean + 0.5, 20)
+    assert not too_few(flip_hits(strengths, 300, 24, common), 300, 0.92)
+    if common and mean:  # an error of half the size is noticed
+        assert too_few(flip_hits(strengths, 300, 24, common, inflation=0.5), 300, 0.92)
+
+
+def exposure_hits(strengths, runs, n_pairs):
+    """How often the intervals of all exposures hold at once, asked for at 90 %."""
+    rng = np.random.default_rng(25)
+    truth = stats.norm.cdf(strengths / np.sqrt(2))
+    ids = [str(n) for n in range(strengths.size)]
+    hits = 0
+    for _ in range(runs):
+        members, outsiders = rng.standard_normal((2, n_pairs, strengths.size))
+        found = summarise_records(
+            PairedEvidence(members + strengths, outsiders), ids, confidence=0.9
+        )
+        hits += all(covered(one.exposure, truth[int(one.id)]) for one in found.worst)
+    return hits
+
+
+def test_exposures_of_the_worst_are_covered_all_together():
+    # of ten candidates all are shown
+    assert not too_few(exposure_hits(np.linspace(0, 2, 10), 300, 32), 300, 0.9)
+    # the worst of 200 that do not leak, found by looking
+    assert not too_few(exposure_hits(np.zeros(200), 200, 32), 200, 0.9)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mu", [0.0, 0.5, 1.5])
 def test_intervals_cover_independent_pairs_in_many_runs(mu):
@@ -120,6 +225,8 @@ def test_intervals_cover_independent_pairs_in_many_runs(mu):
         assert not too_many(hits, 3000, 0.965)
         assert not too_few(advantage_hits(mu, 1000, shape), 1000, 0.90)
         assert not too_few(tpr_hits(mu, 600, shape, 0.1), 600, 0.89)
+        for hits in precision_hits(mu, 600, shape, 0.1):
+            assert not too_few(hits, 600, 0.89)
 
 
 # --- cross-fitted evidence --------------------------------------------------------------------

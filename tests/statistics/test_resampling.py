@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from curation_audit.statistics import PairedEvidence, PairResamples, roc_curve
-from curation_audit.statistics.resampling import ThresholdCounts, ReplicatedRates
+from curation_audit.statistics.resampling import ReplicatedRates, ThresholdCounts
 from tests.statistics.evidence import gaussian_quantiles, paired
 
 LEVELS = np.array([0.001, 0.01, 0.1, 0.3, 1.0])

@@ -31,6 +31,24 @@ def test_threshold_at_fpr_is_the_lowest_allowed(one, rate):
         assert threshold == min(cuts)
 
 
+def looped_thresholds(one, fpr):
+    """Every pair's threshold by a mask of its own over one sort."""
+    order = np.argsort(-one.outsiders, axis=None, kind="stable")
+    values, pairs = one.outsiders.ravel()[order], order // one.n_candidates
+    allowed = int(fpr * (one.n_pairs - 1) * one.n_candidates + 1e-9)
+    return np.array([values[pairs != j][allowed] for j in range(one.n_pairs)])
+
+
+@pytest.mark.parametrize("decimals", [9, 1, 0], ids=["distinct", "some ties", "ties"])
+@pytest.mark.parametrize("spread", [0.0, 2.0], ids=["alike", "pairs apart"])
+def test_thresholds_of_many_pairs_equal_the_loop(decimals, spread):
+    rng = np.random.default_rng(7)
+    outsiders = rng.standard_normal((40, 50)) + spread * rng.standard_normal((40, 1))
+    one = PairedEvidence(np.zeros((40, 50)), outsiders.round(decimals))
+    for rate in (0.0004, 0.01, 0.1, 0.5, 0.975, 0.999):
+        np.testing.assert_array_equal(thresholds_at_fpr(one, rate), looped_thresholds(one, rate))
+
+
 @given(paired(), RATES)
 def test_realised_fpr_on_the_setting_pairs_is_at_most_nominal(one, rate):
     for j, threshold in enumerate(thresholds_at_fpr(one, rate)):
