@@ -20,6 +20,7 @@ from curation_audit.auditing.plan import (
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.config import load_plan
+from curation_audit.dp.claims import Claim
 from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.downstream import DOWNSTREAM
@@ -51,7 +52,7 @@ class Pipeline:
             arrays by name.
         features: the feature columns of data frames; all others by default.
         scorer_version: what a function computes; needed where results are stored.
-        seed, standardise, threat, attack, run, policy, metric, name: as in a pipeline file.
+        seed, standardise, threat, attack, run, policy, claim, metric, name: as in a pipeline file.
 
     Nothing is checked before ``plan()``, which raises ``InputError``.
     """
@@ -76,6 +77,7 @@ class Pipeline:
     attack: AttackSettings = field(default_factory=AttackSettings)
     run: RunSettings = field(default_factory=RunSettings)
     policy: tuple[PolicyRule, ...] = ()
+    claim: Claim | None = None
 
     def plan(self) -> AuditPlan:
         """Check everything and lay out the audit."""
@@ -115,6 +117,7 @@ class Pipeline:
             attack=self.attack,
             run=self.run,
             policy=self.policy,
+            claim=self.claim,
             utility=self.metric,
             unit=self.unit
             if isinstance(self.unit, str)

@@ -207,7 +207,8 @@ class Knowledge:
 
     ``granted`` are names of ``KNOWABLE``, as attacks ask for them in ``needs``:
 
-    * ``scores``, ``selection``, ``model``: the stages that he sees; ``several stages``: two or more.
+    * ``scores``, ``selection``, ``model``: the stages that he sees; ``several stages``: more
+      than one.
     * ``algorithm``: can run the curation (shadows are possible); ``score`` bool (H, N) ->
       (H, m) and ``select`` (H, m) -> ``Selection`` run it on sets of his own making.
     * ``candidates``, ``labels``: features (labels) of the records asked about, and

@@ -6,12 +6,13 @@ An unmeasured number is ``None``, never 0.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from curation_audit.observations import Stage
+from curation_audit.observations import AttackedStage, Stage
 from curation_audit.types import Floats
 
 
@@ -230,6 +231,90 @@ class ControlResult:
     p_value: float
     adjusted_level: float
     passed: bool
+
+
+Adjacency: TypeAlias = Literal["add_remove", "zero_out", "replace_one"]
+BoundMethod: TypeAlias = Literal[
+    "pair mean",
+    "pair mean, GDP",
+    "one run",
+    "one run, f-DP",
+    "Clopper-Pearson",
+    "Clopper-Pearson, GDP",
+    "joint beta",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EpsilonBound:
+    """A lower bound on epsilon at ``delta``, or an estimate of one; in nats.
+
+    It holds with ``confidence`` on its own, given ``condition`` and, where there is one, the
+    ``hypothesis`` on the kind of curation. ``resolution`` is what a perfect attack would have
+    shown with as many ``counts``.
+    """
+
+    method: BoundMethod
+    epsilon: float
+    delta: float
+    confidence: float
+    hypothesis: str | None
+    condition: str
+    resolution: float
+    counts: Mapping[str, int]
+    label: Literal["bound", "estimate"] = "bound"
+
+
+@dataclass(frozen=True, slots=True)
+class StageBounds:
+    """What the evaluation pairs show about epsilon at one stage.
+
+    ``attack`` and everything else was chosen on the fit pairs. ``pair_share`` is the share of
+    candidates with more evidence in the row that holds them, ``pair_share_low`` its one-sided
+    lower limit.
+    """
+
+    stage: AttackedStage
+    attack: str
+    adjacency: Adjacency
+    n_fit_pairs: int
+    n_evaluation_pairs: int
+    pair_share: float
+    pair_share_low: float
+    results: tuple[EpsilonBound, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedStage:
+    """A claim at one stage: ``refuted`` where ``pair_share_low`` exceeds what it allows.
+
+    ``pair_share_low`` holds for all stages together (Bonferroni).
+    """
+
+    stage: AttackedStage
+    pair_share_low: float
+    refuted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """A claimed guarantee beside what was measured.
+
+    ``tpr`` at ``fpr`` and the other ceilings are what the claim lets any attack reach on average;
+    ``pair_share`` what it lets the share of ``StageBounds`` be.
+    """
+
+    kind: str
+    adjacency: Adjacency
+    epsilon: float | None
+    delta: float
+    auc: float
+    advantage: float
+    pair_share: float
+    fpr: Floats
+    tpr: Floats
+    stages: tuple[ClaimedStage, ...]
+    refuted: bool
 
 
 @dataclass(frozen=True, slots=True)

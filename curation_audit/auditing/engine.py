@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from curation_audit.auditing.adversary import knowledge_of
-from curation_audit.auditing.chunks import Curations, one_thread, run_curations
+from curation_audit.auditing.bounding import judge_bounds, judge_claim
+from curation_audit.auditing.chunks import Curations, one_thread, plant_once, run_curations
 from curation_audit.auditing.evidence import (
     AttackEvidence,
     Game,
@@ -34,7 +35,15 @@ from curation_audit.auditing.release import (
     write_release,
 )
 from curation_audit.observations import STAGES
-from curation_audit.results import ControlResult, PolicyResult, StageResult, Utility, Verdict
+from curation_audit.results import (
+    ClaimResult,
+    ControlResult,
+    PolicyResult,
+    StageBounds,
+    StageResult,
+    Utility,
+    Verdict,
+)
 from curation_audit.storage import ChunkStore, locked
 from curation_audit.types import Evidence, Inclusion
 
@@ -51,6 +60,8 @@ class AuditResult:
     stages: tuple[StageResult, ...]
     controls: tuple[ControlResult, ...]
     policy: tuple[PolicyResult, ...]
+    bounds: tuple[StageBounds, ...]
+    claim: ClaimResult | None
     utility: Utility | None
     verdict: Verdict
     inclusion: Inclusion
@@ -83,7 +94,10 @@ def run_audit(plan: AuditPlan, progress: Progress | None = None) -> AuditResult:
         with one_thread():
             knowledge = knowledge_of(plan)
         check_something_runs(plan, knowledge)
-        curations = run_curations(plan, store, shown)
+        planting = plant_once(plan, store)
+        if planting is not None:
+            knowledge = dataclasses.replace(knowledge, planted=planting.planted)
+        curations = run_curations(plan, store, shown, planting)
         clock.stop("curations", curations.n_chunks, curations.n_reused)
         with one_thread():
             game = draw_game(plan)
@@ -103,7 +117,7 @@ def _judge(
     found: tuple[AttackEvidence, ...],
     progress: Progress,
 ) -> AuditResult:
-    with one_thread(), progress.phase("statistics", len(STAGES) + 1) as advance:
+    with one_thread(), progress.phase("statistics", len(STAGES) + 2) as advance:
         stages = []
         ids = keyed_ids(plan) if plan.run.out else None
         for stage in STAGES:
@@ -111,14 +125,19 @@ def _judge(
             advance(1)
         controls = judge_controls(plan, found, game)
         advance(1)
+        bounds = judge_bounds(plan, found, game)
+        claim = judge_claim(plan, found, game)
+        advance(1)
     policy = judge_policy(plan, stages)
     utility = utility_of(plan, curations)
-    concluded = verdict(stages, controls, policy)
+    concluded = verdict(stages, controls, policy, claim)
     report = build_report(
         plan,
         stages=stages,
         controls=controls,
         policy=policy,
+        bounds=bounds,
+        claim=claim,
         utility=utility,
         verdict=concluded,
         curations=curations,
@@ -128,6 +147,8 @@ def _judge(
         stages=tuple(stages),
         controls=controls,
         policy=policy,
+        bounds=bounds,
+        claim=claim,
         utility=utility,
         verdict=concluded,
         inclusion=game.inclusion,

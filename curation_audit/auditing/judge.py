@@ -7,6 +7,7 @@ from curation_audit.auditing.plan import AuditPlan, PolicyRule
 from curation_audit.observations import STAGES, Stage
 from curation_audit.results import (
     AttackResult,
+    ClaimResult,
     Control,
     ControlResult,
     Estimate,
@@ -226,6 +227,7 @@ def verdict(
     stages: Sequence[StageResult],
     controls: Sequence[ControlResult],
     policy: Sequence[PolicyResult],
+    claim: ClaimResult | None = None,
 ) -> Verdict:
     """What the audit came to; a failed control overrules everything."""
     failed = [one for one in controls if not one.passed]
@@ -239,8 +241,10 @@ def verdict(
             f"(attack {first.attack}{place}, AUC {first.auc.value:.3f}). "
             "No number of this audit can be trusted until the cause is found.",
         )
-    exit_code = int(any(line.tripped for line in policy))
-    gate = " The release policy is exceeded, or could not be measured." if exit_code else ""
+    tripped, refuted = any(line.tripped for line in policy), claim is not None and claim.refuted
+    exit_code = int(tripped or refuted)
+    gate = " The release policy is exceeded, or could not be measured." if tripped else ""
+    gate += " The claimed guarantee is refuted." if refuted else ""
     unmeasured = [one.stage for one in stages if one.status == "attacked" and not one.headline]
     gap = f" Nothing could be measured at: {_and(unmeasured)}." if unmeasured else ""
     leaking = [one.stage for one in stages if one.headline and one.headline.above_chance]

@@ -9,6 +9,7 @@ import numpy as np
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.checks import SettingError, did_you_mean
+from curation_audit.dp.claims import Claim, check_comparable
 from curation_audit.observations import STAGES, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
@@ -69,6 +70,7 @@ class AttackSettings:
     """How hard to attack.
 
     ``methods`` names attacks by stage; stages that it leaves out get all there are.
+    ``delta``: at which bounds on epsilon are stated.
     ``targets``: how many candidates are at stake; the other private rows are in every shadow.
     ``estimand``: what intervals of the AUC are about: these candidates in new shadows, or new
     candidates of the same kind too.
@@ -78,6 +80,7 @@ class AttackSettings:
     methods: Mapping[Stage, tuple[str, ...]] = field(default_factory=dict)
     fpr: tuple[float, ...] = (0.001, 0.01, 0.1)
     confidence: float = 0.95
+    delta: float = 1e-5
     targets: Literal["all"] | int = "all"
     estimand: Estimand = "these candidates"
 
@@ -96,6 +99,8 @@ class AttackSettings:
             raise SettingError(
                 "attack.confidence", f"found {self.confidence}", "expected 0.5 or more, below 1"
             )
+        if not 0 <= self.delta < 1:
+            raise SettingError("attack.delta", f"found {self.delta}", "expected 0 to below 1")
         for stage, names in self.methods.items():
             known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
             if len(set(names)) < len(names):
@@ -187,6 +192,7 @@ class AuditPlan:
     attack: AttackSettings = field(default_factory=AttackSettings)
     run: RunSettings = field(default_factory=RunSettings)
     policy: tuple[PolicyRule, ...] = ()
+    claim: Claim | None = None
     utility: UtilityMetric = "accuracy"
     unit: str = "row"
     formats: tuple[Literal["html", "json"], ...] = ("html", "json")
@@ -200,6 +206,8 @@ class AuditPlan:
                 "a model is to be trained, but the public rows have no labels",
                 "name their label column, or train nothing",
             )
+        if self.claim is not None:
+            check_comparable(self.claim, self.scorer.adjacency)
         for rule in self.policy:
             if rule.rate is not None and not any(np.isclose(rule.rate, self.attack.fpr)):
                 raise SettingError(

@@ -24,8 +24,10 @@ from curation_audit.checks import InputError, did_you_mean
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.report import SCHEMA_VERSION, render_html, validate_report
 from curation_audit.results import (
+    ClaimResult,
     ControlResult,
     PolicyResult,
+    StageBounds,
     StageResult,
     Utility,
     Verdict,
@@ -65,6 +67,8 @@ def build_report(
     stages: Sequence[StageResult],
     controls: Sequence[ControlResult],
     policy: Sequence[PolicyResult],
+    bounds: Sequence[StageBounds],
+    claim: ClaimResult | None,
     utility: Utility | None,
     verdict: Verdict,
     curations: Curations,
@@ -90,6 +94,8 @@ def build_report(
             },
             "utility": utility,
             "policy": policy,
+            "bounds": bounds,
+            "claim": claim,
             "verdict": verdict,
             "warnings": [*plan.data.warnings, *design_warnings(plan), *_pick_warnings(curations)],
             "data": _data(plan),

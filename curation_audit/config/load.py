@@ -18,6 +18,7 @@ from curation_audit.config.sections import (
     Problem,
     SetSection,
     build_attack,
+    build_claim,
     build_downstream,
     build_policy,
     build_rule,
@@ -105,6 +106,9 @@ def _plan(section: PipelineSection, base: Path) -> AuditPlan:
         _built(("report", "policy", i), build_policy, line)
         for i, line in enumerate(section.report.policy)
     )
+    claim = None
+    if section.report.claim is not None:
+        claim = _built(("report", "claim"), build_claim, section.report.claim)
     private = _set_spec("private", section.private)
     data = load_data(
         PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
@@ -129,6 +133,7 @@ def _plan(section: PipelineSection, base: Path) -> AuditPlan:
         attack=attack,
         run=run,
         policy=policy,
+        claim=claim,
         utility="accuracy" if section.test is None else section.test.metric,
         unit=section.private.unit or "row",
         formats=tuple(section.report.formats),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import did_you_mean
+from curation_audit.dp.claims import CLAIMS
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.rules import RULES
 from curation_audit.pipelines.scorers import SCORERS
@@ -104,6 +105,7 @@ class ReportSection(Section):
 
     formats: list[Literal["html", "json"]] = ["html", "json"]
     policy: list[dict[str, Any]] = []
+    claim: dict[str, Any] | None = None
 
 
 class PipelineSection(Section):
@@ -231,6 +233,11 @@ def build_threat(section: Mapping[str, Any]) -> Threat:
 def build_attack(section: Mapping[str, Any]) -> AttackSettings:
     """The attack settings."""
     return build_dataclass(AttackSettings, section)
+
+
+def build_claim(section: Mapping[str, Any]) -> Any:
+    """A claimed guarantee."""
+    return build(CLAIMS, "kind", section)
 
 
 def build_policy(section: Mapping[str, Any]) -> PolicyRule:

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from curation_audit.observations import Linearisation, Selection
+from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion, Indices, Labels, Mask, Probabilities, Scores
 
@@ -101,10 +102,15 @@ class Scorer(Protocol):
 
     ``family``: scores are ``embed(rows) @ w`` (``linear``, and ``linearise`` tells how w moves),
     the largest ``embed(rows) @ embed(t)`` over private rows t (``nearest``), or ``other``.
+
+    ``adjacency``: what game a coin plays. A function of the set of private rows that a shadow
+    holds plays ``add_remove``; a mechanism that masks rows and keeps its public constants (N in
+    denominators, sampling rate, steps) plays ``zero_out``.
     """
 
     name: ClassVar[str]
     family: ClassVar[Family]
+    adjacency: ClassVar[Adjacency]
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams

@@ -61,7 +61,7 @@ def _inconsistencies(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def _mismatches(item: dict[str, Any]) -> Iterator[str]:
     """Keys of one object that contradict each other."""
-    if item.get("label") == "estimate" and item["low"] > item["high"]:
+    if "low" in item and "high" in item and item["low"] > item["high"]:
         yield f"low must not be above high, got {item['low']} and {item['high']}"
     if item.keys() == {"fpr", "tpr", "low", "high"}:
         if len({len(array) for array in item.values()}) > 1:

@@ -8,6 +8,7 @@ import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
+from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion, Mask, Scores
 
@@ -24,6 +25,7 @@ class CallableScorer:
 
     name: ClassVar[str] = "callable"
     family: ClassVar[Family] = "other"
+    adjacency: ClassVar[Adjacency] = "add_remove"
     function: ScoringFunction
     version: str | None = None
 
@@ -37,6 +39,10 @@ class CallableScorer:
     def embed(self, features: Features) -> Features:
         """The features and a column of ones: what a linear surrogate of the function sees."""
         return np.concatenate([features, np.ones_like(features[:, :1])], axis=1)
+
+    def unembed(self, embedded: Features, length: float) -> Features:
+        """All columns but the ones."""
+        return embedded[:, :-1]
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams

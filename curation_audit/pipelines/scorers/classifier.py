@@ -10,6 +10,7 @@ from curation_audit import checks
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import LinearScorers, half_weights, linearisation
+from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device, torch_dtype
 from curation_audit.training.logistic import LogisticProblems, fit_logistic
@@ -27,6 +28,7 @@ class Classifier:
 
     name: ClassVar[str] = "classifier"
     family: ClassVar[Family] = "linear"
+    adjacency: ClassVar[Adjacency] = "add_remove"
     l2: float = 1.0
     device: str = "auto"
 
@@ -37,6 +39,10 @@ class Classifier:
     def embed(self, features: Features) -> Features:
         """The features and a column of ones."""
         return np.concatenate([features, np.ones_like(features[:, :1])], axis=1)
+
+    def unembed(self, embedded: Features, length: float) -> Features:
+        """All columns but the ones."""
+        return embedded[:, :-1]
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams

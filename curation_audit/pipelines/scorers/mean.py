@@ -13,6 +13,7 @@ from curation_audit.pipelines.scorers.linear import (
     linearisation,
     unit_rows,
 )
+from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion
 
@@ -26,11 +27,16 @@ class Mean:
 
     name: ClassVar[str] = "mean"
     family: ClassVar[Family] = "linear"
+    adjacency: ClassVar[Adjacency] = "add_remove"
     metric: Literal["cosine", "inner_product"] = "cosine"
 
     def embed(self, features: Features) -> Features:
         """Rows as the similarity sees them."""
         return unit_rows(features) if self.metric == "cosine" else features
+
+    def unembed(self, embedded: Features, length: float) -> Features:
+        """The rows themselves; of that length where the similarity forgets it."""
+        return unit_rows(embedded) * length if self.metric == "cosine" else embedded
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams

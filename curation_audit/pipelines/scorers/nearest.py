@@ -7,6 +7,7 @@ import numpy as np
 
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import unit_rows
+from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion, Indices, Mask, Scores
 
@@ -21,10 +22,15 @@ class Nearest:
 
     name: ClassVar[str] = "nearest"
     family: ClassVar[Family] = "nearest"
+    adjacency: ClassVar[Adjacency] = "add_remove"
 
     def embed(self, features: Features) -> Features:
         """Rows scaled to length one."""
         return unit_rows(features)
+
+    def unembed(self, embedded: Features, length: float) -> Features:
+        """Rows of that length in the same direction."""
+        return unit_rows(embedded) * length
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams

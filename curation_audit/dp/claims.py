@@ -1,0 +1,217 @@
+"""What is claimed about a curation's privacy, and what a claim lets an attack reach.
+
+A claim states its adjacency. It is tested in the game of the same adjacency only: coins that put
+a record in or leave it out test ``add_remove`` (or ``zero_out``, where the mechanism masks rows
+and keeps its public constants); against ``replace_one`` they say nothing.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+import numpy as np
+from scipy import special
+
+from curation_audit import checks
+from curation_audit.checks import SettingError
+from curation_audit.results import Adjacency
+from curation_audit.statistics import ceilings
+from curation_audit.statistics.bounds import share_of_epsilon
+from curation_audit.statistics.gdp import epsilon_of_mu
+from curation_audit.types import Floats
+
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
+
+PROFILE_STEPS = 500
+SMALLEST_DELTA = 1e-9
+
+
+class Claim(Protocol):
+    """A guarantee that somebody states for the scores and everything after them."""
+
+    kind: ClassVar[str]
+
+    @property
+    def adjacency(self) -> Adjacency:
+        """Which private sets count as neighbours."""
+        ...
+
+    def epsilon_at(self, delta: float) -> float:
+        """Epsilon at delta; infinite where the claim says nothing at so small a delta."""
+        ...
+
+    def tpr(self, fpr: Floats) -> Floats:
+        """The largest expected TPR of any attack on one candidate, (A,) -> (A,)."""
+        ...
+
+    def auc(self) -> float:
+        """The largest expected area under the ROC curve."""
+        ...
+
+    def advantage(self) -> float:
+        """The largest expected TPR - FPR."""
+        ...
+
+    def pair_share(self) -> float:
+        """The largest expected share of candidates told rightly in a pair of shadows.
+
+        ``(1 + delta_2(0)) / 2`` with delta_2 the claim composed with itself: both rows of a pair
+        are looked at.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianClaim:
+    """mu-GDP: no easier to tell than N(0, 1) from N(mu, 1)."""
+
+    kind: ClassVar[str] = "gaussian"
+    mu: float
+    adjacency: Adjacency
+
+    def __post_init__(self) -> None:
+        """Check mu."""
+        checks.positive(mu=self.mu)
+
+    def epsilon_at(self, delta: float) -> float:
+        """Exact (Balle & Wang 2018; Dong, Roth & Su 2022, corollary 2.13)."""
+        return epsilon_of_mu(self.mu, delta)
+
+    def tpr(self, fpr: Floats) -> Floats:
+        """``Phi(Phi^-1(FPR) + mu)``."""
+        return ceilings.gdp_tpr(fpr, self.mu)
+
+    def auc(self) -> float:
+        """``Phi(mu / sqrt 2)``."""
+        return ceilings.gdp_auc(self.mu)
+
+    def advantage(self) -> float:
+        """``2 Phi(mu / 2) - 1``."""
+        return ceilings.gdp_advantage(self.mu)
+
+    def pair_share(self) -> float:
+        """``Phi(mu / sqrt 2)``."""
+        return float(special.ndtr(self.mu / np.sqrt(2)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpsilonDeltaClaim:
+    """One (epsilon, delta) pair; it allows more than the mechanism behind it."""
+
+    kind: ClassVar[str] = "epsilon_delta"
+    epsilon: float
+    delta: float
+    adjacency: Adjacency
+
+    def __post_init__(self) -> None:
+        """Check the pair."""
+        if not (self.epsilon >= 0 and 0 <= self.delta < 1):
+            raise ValueError(f"need epsilon >= 0 and delta in [0, 1), got {self}.")
+
+    def epsilon_at(self, delta: float) -> float:
+        """The claimed one; infinite below the claimed delta."""
+        return self.epsilon if delta >= self.delta else np.inf
+
+    def tpr(self, fpr: Floats) -> Floats:
+        """``min(1, e^epsilon FPR + delta, 1 - e^-epsilon (1 - delta - FPR))``."""
+        return ceilings.epsilon_delta_tpr(fpr, self.epsilon, self.delta)
+
+    def auc(self) -> float:
+        """See ``ceilings.epsilon_delta_auc``."""
+        return ceilings.epsilon_delta_auc(self.epsilon, self.delta)
+
+    def advantage(self) -> float:
+        """``(e^epsilon - 1 + 2 delta) / (e^epsilon + 1)``."""
+        return ceilings.epsilon_delta_advantage(self.epsilon, self.delta)
+
+    def pair_share(self) -> float:
+        """See ``share_of_epsilon``."""
+        return share_of_epsilon(self.epsilon, self.delta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpSgdClaim:
+    """DP-SGD with Poisson sampling, by its privacy loss distribution.
+
+    ``noise_multiplier``: standard deviation of the noise over the clipping norm;
+    ``sampling_rate``: of a record, per step. Both and ``steps`` are public constants.
+    """
+
+    kind: ClassVar[str] = "dp_sgd"
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    adjacency: Adjacency
+
+    def __post_init__(self) -> None:
+        """Check the constants."""
+        checks.positive(noise_multiplier=self.noise_multiplier, steps=self.steps)
+        if not 0 < self.sampling_rate <= 1:
+            raise ValueError(f"sampling_rate must be in (0, 1], got {self.sampling_rate}.")
+
+    @cached_property
+    def _loss(self) -> "PrivacyLossDistribution":
+        from dp_accounting import NeighboringRelation  # takes two seconds to import
+        from dp_accounting.pld import privacy_loss_distribution
+
+        relation = {
+            "add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
+            "zero_out": NeighboringRelation.ADD_OR_REMOVE_ONE,
+            "replace_one": NeighboringRelation.REPLACE_ONE,
+        }[self.adjacency]
+        one_step = privacy_loss_distribution.from_gaussian_mechanism(
+            self.noise_multiplier,
+            sampling_prob=self.sampling_rate,
+            neighboring_relation=relation,
+        )
+        return one_step.self_compose(self.steps)
+
+    @cached_property
+    def _profile(self) -> tuple[Floats, Floats]:
+        largest = float(self._loss.get_epsilon_for_delta(SMALLEST_DELTA))
+        epsilons = np.linspace(0, largest, PROFILE_STEPS)
+        deltas = np.array(self._loss.get_delta_for_epsilon(epsilons), dtype=np.float64)
+        return epsilons, np.clip(deltas, 0, 1)
+
+    def epsilon_at(self, delta: float) -> float:
+        """By the accountant."""
+        return float(self._loss.get_epsilon_for_delta(delta))
+
+    def tpr(self, fpr: Floats) -> Floats:
+        """From the whole privacy profile."""
+        return ceilings.profile_tpr(fpr, *self._profile)
+
+    def auc(self) -> float:
+        """From the whole privacy profile."""
+        return ceilings.profile_auc(*self._profile)
+
+    def advantage(self) -> float:
+        """``delta(0)``."""
+        return ceilings.profile_advantage(*self._profile)
+
+    def pair_share(self) -> float:
+        """From the loss distribution composed with itself."""
+        twice = self._loss.compose(self._loss)
+        return float(1 + twice.get_delta_for_epsilon(0.0)) / 2
+
+
+CLAIMS: Final[dict[str, type[Claim]]] = {
+    "gaussian": GaussianClaim,
+    "epsilon_delta": EpsilonDeltaClaim,
+    "dp_sgd": DpSgdClaim,
+}
+
+
+def check_comparable(claim: Claim, game: Adjacency) -> None:
+    """Raise ``SettingError`` unless the claim is of the adjacency that the shadows play.
+
+    A replace-one claim allows |T| to be released, and shadows that divide by their own |T| are
+    another mechanism than one that keeps a public N.
+    """
+    if claim.adjacency != game:
+        raise SettingError(
+            "report.claim.adjacency",
+            f"found {claim.adjacency}, but the shadows of this pipeline play the {game} game",
+            "state the claim for that adjacency (replace_one converts to none of the others)",
+        )
