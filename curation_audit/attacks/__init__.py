@@ -9,6 +9,7 @@ from typing import Final
 from curation_audit.attacks.base import Attack
 from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.extract import Extract
+from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.loss import Loss
@@ -25,4 +26,5 @@ ATTACKS: Final[dict[str, type[Attack]]] = {
     "mask_extract": MaskExtract,
     "loss": Loss,
     "lira": Lira,
+    "fingerprint": Fingerprint,
 }

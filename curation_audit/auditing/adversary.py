@@ -8,6 +8,7 @@ from scipy import stats
 
 from curation_audit.auditing.curation import Curated, queried_rows, score_shadows, tie_order
 from curation_audit.auditing.plan import AuditPlan, ScoreView
+from curation_audit.auditing.planting import planting_gap
 from curation_audit.observations import Candidates, Knowledge, Observation, Selection
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.streams import Streams
@@ -15,7 +16,10 @@ from curation_audit.types import Features, Floats, Inclusion, Indices, Probabili
 
 
 def knowledge_of(plan: AuditPlan) -> Knowledge:
-    """What the threat model grants, in the scorer's embedding or in the adversary's own."""
+    """What the threat model grants, in the scorer's embedding or in the adversary's own.
+
+    Rows that he planted are added when they are there (``Knowledge.planted``).
+    """
     data, knows = plan.data, plan.threat.knows
     candidates = _candidates(plan) if "candidates" in knows else None
     exact = plan.threat.embedding == "exact" and {"algorithm", "candidates", "pool"} <= {*knows}
@@ -31,6 +35,7 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
         "nearest scorer": exact and plan.scorer.family == "nearest",
         "score values": plan.threat.scores_as in ("exact", "rounded"),
         "confidences": plan.threat.model_as == "confidences",
+        "insertions": planting_gap(plan) is None,
         "queries at the candidates": _queries_left(plan) >= 0,
         "queries at pool rows": len(queried) > 0 and "pool" in knows,
     }
@@ -104,17 +109,19 @@ def seen_by(plan: AuditPlan, curated: Curated) -> Observation:
     """What the adversary of a plan sees of what the shadows show."""
     threat, shown = plan.threat, curated.observation
     rank = tie_order(plan.data.pool.ids, plan.seed)
-    probabilities, at_pool = shown.probabilities, shown.at_pool
+    probabilities, at_pool, planted = shown.probabilities, shown.at_pool, shown.planted
     if at_pool is not None:
         at_pool = at_pool[:, np.isin(queried_rows(rank), _queried(plan, rank))]
     if threat.model_as == "labels":
         probabilities = one_hot(probabilities)
         at_pool = None if at_pool is None else one_hot(at_pool)
+        planted = None if planted is None else one_hot(planted)
     return dataclasses.replace(
         shown,
         scores=viewed(shown.scores, shown.selection, threat.scores_as, threat.decimals),
         probabilities=probabilities,
         at_pool=at_pool,
+        planted=planted,
         thresholds=lowest_picked(shown) if "thresholds" in threat.knows else None,
     )
 

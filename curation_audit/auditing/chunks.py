@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,19 @@ from curation_audit.auditing.curation import (
     Curated,
     Scope,
     score_shadows,
+    select_and_ask,
     select_and_train,
     shuffled_scores,
 )
 from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.planting import Planting, plant, planting_gap, with_planted
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError
 from curation_audit.game import paired_inclusion
 from curation_audit.storage import ChunkStore, array_digest, code_digest, content_key
-from curation_audit.streams import Streams
+from curation_audit.streams import ShadowStreams, Streams
 from curation_audit.training.device import resolve_device
+from curation_audit.types import Scores
 
 SHADOWS_PER_CHUNK = 16
 CHUNK_FORMAT = 2
@@ -53,7 +56,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Curations:
-    """All curations of an audit, and the keys of the chunks that they came from."""
+    """All curations of an audit, and the keys of the chunks that they came from.
+
+    ``planted`` and ``planted_null`` are curations of a pool with planted rows: scores, picks and
+    probabilities of these rows only. ``shadows`` and ``null`` hold the probabilities too.
+    """
 
     real: Curated
     shadows: Curated
@@ -61,6 +68,8 @@ class Curations:
     keys: tuple[str, ...]
     n_chunks: int
     n_reused: int
+    planted: Curated | None = None
+    planted_null: Curated | None = None
 
 
 def describe(part: Any) -> dict[str, Any]:
@@ -135,24 +144,51 @@ def tasks_of(n_shadows: int, scope: Scope) -> list[Task]:
     return [Task(scope, start, min(start + SHADOWS_PER_CHUNK, n_shadows)) for start in starts]
 
 
-def run_task(plan: AuditPlan, task: Task, real_scores: np.ndarray | None) -> Curated:
-    """Compute one chunk on one thread; ``real_scores`` (1, m) are needed for null shadows."""
-    streams = Streams(plan.seed)
-    of_chunk = streams.for_shadows(task.scope, range(task.start, task.stop))
-    n_candidates = plan.data.private.n_candidates
+def tasks_of_plan(n_shadows: int, *, planted: bool) -> list[Task]:
+    """All chunks of an audit; the real curation first."""
+    scopes: tuple[Scope, ...] = ("shadow", "null")
+    if planted:
+        scopes += ("planted", "planted null")
+    chunks = [task for scope in scopes for task in tasks_of(n_shadows, scope)]
+    return [Task("real", 0, 1), *chunks]
+
+
+def run_task(
+    plan: AuditPlan,
+    task: Task,
+    real_scores: np.ndarray | None,
+    planting: Planting | None = None,
+) -> Curated:
+    """Compute one chunk on one thread.
+
+    Null shadows need ``real_scores`` (1, m), those with planted rows the ``planting``.
+    """
+    of_chunk = Streams(plan.seed).for_shadows(task.scope, range(task.start, task.stop))
     with one_thread():
-        if task.scope == "null":
-            if real_scores is None:
-                raise ValueError("null shadows need the real scores.")
-            scores = shuffled_scores(real_scores, of_chunk)
-        else:
-            if task.scope == "real":
-                inclusion = np.ones((1, n_candidates), dtype=bool)
-            else:
-                everything = paired_inclusion(plan.attack.shadows, n_candidates, streams)
-                inclusion = everything[task.start : task.stop]
-            scores = checked_scores(score_shadows(plan, inclusion, of_chunk), task, plan)
-        return select_and_train(plan, scores, of_chunk)
+        if not task.scope.startswith("planted"):
+            return select_and_train(plan, _scores(plan, task, real_scores, of_chunk), of_chunk)
+        if planting is None:
+            raise ValueError("planted shadows need planted rows.")
+        grown = with_planted(plan, planting)
+        scores = _scores(grown, task, real_scores, of_chunk)
+        return select_and_ask(grown, scores, len(planting.features), of_chunk)
+
+
+def _scores(
+    plan: AuditPlan, task: Task, real_scores: np.ndarray | None, streams: ShadowStreams
+) -> Scores:
+    """The scores of one chunk: of the coins, or of nothing for null shadows."""
+    n_candidates = plan.data.private.n_candidates
+    if task.scope in ("null", "planted null"):
+        if real_scores is None:
+            raise ValueError("null shadows need the real scores.")
+        n_planted = len(plan.data.pool) - real_scores.shape[1]
+        return shuffled_scores(real_scores, streams, n_planted)
+    inclusion = np.ones((1, n_candidates), dtype=bool)
+    if task.scope != "real":
+        everything = paired_inclusion(plan.attack.shadows, n_candidates, streams.root)
+        inclusion = everything[task.start : task.stop]
+    return checked_scores(score_shadows(plan, inclusion, streams), task, plan)
 
 
 def checked_scores(scores: np.ndarray, task: Task, plan: AuditPlan) -> np.ndarray:
@@ -182,17 +218,33 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run_curations(plan: AuditPlan, store: ChunkStore, progress: Progress) -> Curations:
-    """The real curation, all shadows and all null shadows; from the store where they are."""
-    parts = plan_parts(plan)
-    tasks = [
-        Task("real", 0, 1),
-        *tasks_of(plan.attack.shadows, "shadow"),
-        *tasks_of(plan.attack.shadows, "null"),
-    ]
-    keys = [content_key({**parts, **asdict(task)}) for task in tasks]
+def plant_once(plan: AuditPlan, store: ChunkStore) -> Planting | None:
+    """The planted rows of a plan, from the store where they are; ``None`` where there are none."""
+    if planting_gap(plan) is not None or "fingerprint" not in plan.methods("model"):
+        return None
+    budget = {"may_insert": plan.threat.may_insert, "queries": plan.threat.queries}
+    key = content_key({**plan_parts(plan), "planting": budget})
+    arrays = store.load(key)
+    if arrays is not None:
+        return Planting.from_arrays(arrays)
+    with one_thread():
+        planting = plant(plan)
+    store.save(key, planting.to_arrays())
+    return planting
+
+
+def run_curations(
+    plan: AuditPlan, store: ChunkStore, progress: Progress, planting: Planting | None = None
+) -> Curations:
+    """The real curation and all families of shadows; from the store where they are.
+
+    With a ``planting`` every shadow, and every null one, runs a second time on the pool that
+    holds the planted rows.
+    """
+    tasks = tasks_of_plan(plan.attack.shadows, planted=planting is not None)
+    key_of = _keys(plan, tasks, planting)
     found: dict[Task, Curated] = {}
-    for task, key in zip(tasks, keys, strict=True):
+    for task, key in key_of.items():
         arrays = store.load(key)
         if arrays is not None:
             found[task] = Curated.from_arrays(arrays)
@@ -201,39 +253,68 @@ def run_curations(plan: AuditPlan, store: ChunkStore, progress: Progress) -> Cur
         advance(n_reused)
         if tasks[0] not in found:
             found[tasks[0]] = run_task(plan, tasks[0], None)
-            store.save(keys[0], found[tasks[0]].to_arrays())
+            store.save(key_of[tasks[0]], found[tasks[0]].to_arrays())
             advance(1)
         real_scores = found[tasks[0]].observation.scores
         missing = [task for task in tasks if task not in found]
-        key_of = dict(zip(tasks, keys, strict=True))
-        for task, curated in _computed(plan, missing, real_scores):
+        for task, curated in _computed(plan, missing, real_scores, planting):
             store.save(key_of[task], curated.to_arrays())
             found[task] = curated
             advance(1)
+    family = {
+        scope: Curated.concatenate([found[task] for task in tasks if task.scope == scope])
+        for scope in dict.fromkeys(task.scope for task in tasks)
+    }
+    planted, planted_null = family.get("planted"), family.get("planted null")
     return Curations(
-        real=found[tasks[0]],
-        shadows=Curated.concatenate([found[t] for t in tasks if t.scope == "shadow"]),
-        null=Curated.concatenate([found[t] for t in tasks if t.scope == "null"]),
-        keys=tuple(keys),
+        real=family["real"],
+        shadows=_with_answers(family["shadow"], planted),
+        null=_with_answers(family["null"], planted_null),
+        keys=tuple(key_of.values()),
         n_chunks=len(tasks),
         n_reused=n_reused,
+        planted=planted,
+        planted_null=planted_null,
     )
 
 
+def _keys(plan: AuditPlan, tasks: Sequence[Task], planting: Planting | None) -> dict[Task, str]:
+    """What each chunk is stored under; planted rows count as rows of the pool."""
+    parts = plan_parts(plan)
+    grown = parts if planting is None else plan_parts(with_planted(plan, planting))
+    return {
+        task: content_key(
+            {**(grown if task.scope.startswith("planted") else parts), **asdict(task)}
+        )
+        for task in tasks
+    }
+
+
+def _with_answers(curated: Curated, planted: Curated | None) -> Curated:
+    """The curations, and what their twins with planted rows say of these rows."""
+    if planted is None:
+        return curated
+    answers = planted.observation.probabilities
+    return replace(curated, observation=replace(curated.observation, planted=answers))
+
+
 def _computed(
-    plan: AuditPlan, tasks: Sequence[Task], real_scores: np.ndarray
+    plan: AuditPlan,
+    tasks: Sequence[Task],
+    real_scores: np.ndarray,
+    planting: Planting | None,
 ) -> Iterator[tuple[Task, Curated]]:
     """Compute tasks here, or in worker processes; in the order in which they finish."""
     if plan.run.workers == 1 or len(tasks) < 2:
         for task in tasks:
-            yield task, run_task(plan, task, real_scores)
+            yield task, run_task(plan, task, real_scores, planting)
         return
     check_it_can_travel(plan)
     with concurrent.futures.ProcessPoolExecutor(
         max_workers=min(plan.run.workers, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(plan, real_scores),
+        initargs=(plan, real_scores, planting),
     ) as pool:
         futures = {pool.submit(_work, task): task for task in tasks}
         try:
@@ -261,10 +342,11 @@ class _Worker:
 
     plan: AuditPlan
     real_scores: np.ndarray
+    planting: Planting | None
 
 
-def _start_worker(plan: AuditPlan, real_scores: np.ndarray) -> None:
-    _Worker.plan, _Worker.real_scores = plan, real_scores
+def _start_worker(plan: AuditPlan, real_scores: np.ndarray, planting: Planting | None) -> None:
+    _Worker.plan, _Worker.real_scores, _Worker.planting = plan, real_scores, planting
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -277,4 +359,4 @@ def _leave_with_parent() -> None:
 
 
 def _work(task: Task) -> Curated:
-    return run_task(_Worker.plan, task, _Worker.real_scores)
+    return run_task(_Worker.plan, task, _Worker.real_scores, _Worker.planting)

@@ -11,11 +11,11 @@ from sklearn.metrics import roc_auc_score
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
 from curation_audit.observations import Observation, Selection
-from curation_audit.pipelines.base import ALWAYS_IN
+from curation_audit.pipelines.base import ALWAYS_IN, FittedModels
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
-Scope: TypeAlias = Literal["real", "shadow", "null"]
+Scope: TypeAlias = Literal["real", "shadow", "null", "planted", "planted null"]
 MOST_POOL_QUERIES = 4096
 
 
@@ -95,12 +95,18 @@ def score_shadows(plan: AuditPlan, inclusion: Inclusion, streams: ShadowStreams)
     return fitted.score(plan.data.pool.features)
 
 
-def shuffled_scores(real: Scores, streams: ShadowStreams) -> Scores:
+def shuffled_scores(real: Scores, streams: ShadowStreams, n_planted: int = 0) -> Scores:
     """Scores that ignore who is in: the real ones (1, m), shuffled over the pool per shadow.
 
-    With any selection rule they pick as many rows as the real curation, at random.
+    With any selection rule they pick as many rows as the real curation, at random. Planted rows
+    get scores of pool rows drawn at random.
     """
-    return np.stack([rng.permutation(real[0]) for rng in streams.generators("null scores")])
+    return np.stack(
+        [
+            np.concatenate([rng.permutation(real[0]), rng.choice(real[0], n_planted)])
+            for rng in streams.generators("null scores")
+        ]
+    )
 
 
 def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) -> Curated:
@@ -113,23 +119,43 @@ def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) ->
         nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
         return Curated(Observation(scores, selection, nothing), None)
     models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
-
-    def asked(features: Features) -> Probabilities:
-        probabilities = models.predict_proba(features)
-        if not np.isfinite(probabilities).all():
-            raise SettingError(
-                "train",
-                f"the {downstream.name} model gave probabilities that are NaN",
-                "its training may have diverged; try a smaller learning rate",
-            )
-        return probabilities
-
-    probabilities = asked(private.features[private.unit != ALWAYS_IN])
+    probabilities = asked(models, private.features[private.unit != ALWAYS_IN])
     utility = None
     if test is not None and test.labels is not None:
-        utility = measure_utility(asked(test.features), test.labels, plan.utility)
-    at_pool = asked(pool.features[queried_rows(rank)])
+        utility = measure_utility(asked(models, test.features), test.labels, plan.utility)
+    at_pool = asked(models, pool.features[queried_rows(rank)])
     return Curated(Observation(scores, selection, probabilities, at_pool), utility)
+
+
+def select_and_ask(plan: AuditPlan, scores: Scores, n_rows: int, streams: ShadowStreams) -> Curated:
+    """As ``select_and_train``, but only what happens to the last ``n_rows`` of the pool.
+
+    Scores, picks and probabilities are those of these rows.
+    """
+    pool, downstream = plan.data.pool, plan.downstream
+    if downstream is None:
+        raise ValueError("rows are planted only where a model is trained.")
+    selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed))
+    models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
+    picked = Selection.from_mask(selection.mask()[:, -n_rows:])
+    probabilities = asked(models, pool.features[-n_rows:])
+    return Curated(Observation(scores[:, -n_rows:], picked, probabilities), None)
+
+
+def asked(models: FittedModels, features: Features) -> Probabilities:
+    """What S models say of rows: (rows, d) -> (S, rows, C).
+
+    Raises:
+        SettingError: if it is not finite.
+    """
+    probabilities = models.predict_proba(features)
+    if not np.isfinite(probabilities).all():
+        raise SettingError(
+            "train",
+            "the downstream model gave probabilities that are NaN",
+            "its training may have diverged; try a smaller learning rate",
+        )
+    return probabilities
 
 
 def measure_utility(

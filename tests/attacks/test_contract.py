@@ -9,6 +9,7 @@ import pytest
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.extract import Extract
+from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.loss import Loss
@@ -29,6 +30,7 @@ CASES = {
     "mask_extract": [MaskExtract(), MaskExtract(l2=0.1)],
     "loss": [Loss()],
     "lira": [Lira()],
+    "fingerprint": [Fingerprint()],
 }
 ALL = pytest.mark.parametrize(
     "attack", [attack for name in sorted(CASES) for attack in CASES[name]], ids=repr
@@ -182,6 +184,9 @@ def test_order_of_candidates_does_not_count(attack):
             here.knowledge,
             candidates=dataclasses.replace(known, unit=place[known.unit]),
             linearisation=linear,
+            planted=dataclasses.replace(
+                here.knowledge.planted, target=place[here.knowledge.planted.target]
+            ),
             score=lambda inclusion: here.knowledge.score(inclusion[:, place]),
         ),
     )

@@ -10,6 +10,7 @@ from curation_audit.observations import (
     Candidates,
     Knowledge,
     Observation,
+    Planted,
     Selection,
 )
 from curation_audit.pipelines.base import PrivateRows, Rows
@@ -51,6 +52,14 @@ def leaky_probabilities(rng, labels, held, strength=2.0):
     return np.stack([1 - second, second], axis=2).astype(np.float32)
 
 
+def planted_rows(seed, inclusion):
+    """Two rows aimed at each candidate but three, in no order, and a model that knows them."""
+    rng = np.random.default_rng([seed, 1])
+    target = rng.permutation(np.repeat(np.arange(inclusion.shape[1] - 3), 2))
+    labels = rng.integers(0, N_CLASSES, len(target))
+    return Planted(target, labels), leaky_probabilities(rng, labels, inclusion[:, target])
+
+
 def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCORER):
     """Candidates of one row each, but for the last three, who have two rows."""
     rng = np.random.default_rng(seed)
@@ -71,12 +80,14 @@ def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCOR
     selection = select(scores)
     queried = np.arange(min(N_QUERIED, n_pool))
     pool_labels = rng.integers(0, N_CLASSES, n_pool)
+    planted, planted_probabilities = planted_rows(seed, inclusion)
     observation = Observation(
         scores,
         selection,
         leaky_probabilities(rng, labels, inclusion[:, unit]),
         leaky_probabilities(rng, pool_labels[queried], selection.mask()[:, queried], 4.0),
         np.where(selection.mask(), scores, np.inf).min(axis=1).astype(np.float64),
+        planted_probabilities,
     )
     linearisation = scorer.linearise(private, pool)
     knowledge = Knowledge(
@@ -88,11 +99,12 @@ def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCOR
         score=score,
         select=select,
         queried=queried,
+        planted=planted,
     )
     return World(observation, inclusion, knowledge, streams)
 
 
-ARRAYS = ("scores", "probabilities", "at_pool", "thresholds")
+ARRAYS = ("scores", "probabilities", "at_pool", "thresholds", "planted")
 
 
 def shadows_in_order(observation, order):
