@@ -212,6 +212,8 @@ def sample_report() -> dict[str, Any]:
                 PolicyResult("model", "auc", "low", 0.55, 0.494, False),
                 PolicyResult("scores", "tpr_at_fpr_0.001", "low", 0.01, None, False),
             ],
+            "bounds": [],
+            "claim": None,
             "verdict": Verdict(
                 "leak found", 0, "The scores and the selection tell who was in the private set."
             ),

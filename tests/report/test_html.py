@@ -129,6 +129,62 @@ def test_numbers_are_shown_as_they_were_measured():
     assert words.percent(metrics["tpr_at_fpr"][1]["realised_fpr"]) in text
 
 
+def section(page, start, end):
+    text = Parsed(page).text
+    return text[text.index(start) : text.index(end, text.index(start))]
+
+
+def test_predictive_values_stand_under_their_priors():
+    point = sample_report()["stages"][0]["headline"]["metrics"]["tpr_at_fpr"][1]
+    told = section(FULL, "How far a name can be believed", "Whether a name holds")
+    places = [told.index(f"{share} are members") for share in ("0.1 %", "1 %", "10 %", "50 %")]
+    assert places == sorted(places)
+    for precision in point["precision"]:
+        for end in ("value", "low", "high"):
+            assert words.percent(precision["ppv"][end]) in told
+
+
+def test_flip_rates_and_coin_flips_are_shown():
+    point = sample_report()["stages"][0]["headline"]["metrics"]["tpr_at_fpr"][1]
+    told = section(FULL, "Whether a name holds", "ROC curve")
+    assert words.percent(point["stability"]["flip_rate"]["value"]) in told
+    assert words.percent(point["stability"]["coin_flips"]) in told
+
+
+def test_worst_records_are_shown_by_keyed_id_alone():
+    records = sample_report()["stages"][0]["headline"]["records"]
+    told = section(FULL, "Single records", "Groups of candidates")
+    assert "4 of 200 candidates are exposed above chance" in told
+    assert "12 % of the candidates had no influence" in told
+    for record in records["worst"]:
+        assert record["id"] in told
+        assert f"{record['exposure']['value']:.3f}" in told
+    assert "none kept" in section(SPARSE, "Single records", "Groups of candidates")
+
+
+def test_groups_are_shown_with_their_warning_and_small_ones_without_numbers():
+    groups = sample_report()["stages"][0]["headline"]["subgroups"]
+    told = section(FULL, "Groups of candidates", "All attacks at the stage scores")
+    assert "The largest AUC is that of site: west wing" in told
+    assert "not corrected for their number" in told
+    assert told.count("too few to show") == 2
+    for one in groups["slices"]:
+        assert one["group"] in told
+        if one["auc"] is not None:
+            assert f"{one['auc']['value']:.3f}" in told
+    assert "neither labels nor groups" in section(SPARSE, "Groups of candidates", "All attacks")
+
+
+@pytest.mark.parametrize("estimand", ["these candidates", "new candidates too"])
+def test_what_the_interval_of_the_auc_is_about_is_said(estimand):
+    report = sample_report()
+    for stage in report["stages"]:
+        stage["headline"]["metrics"]["auc_estimand"] = estimand
+    assert ("new candidates of the same kind" in render_html(report, None)) == (
+        estimand == "new candidates too"
+    )
+
+
 def test_what_was_not_measured_is_told_in_words():
     text = Parsed(SPARSE).text
     for phrase in (
@@ -201,7 +257,7 @@ FIXED = {
     "scores", "selection", "model", "attacked", "not observed", "run", "not applicable",
     "resolved", "not resolvable", "estimate", "random curation", "permuted inclusion",
     "blind classifier", "value", "low", "high", "leak found", "these candidates",
-    "exact", "confidences",
+    "new candidates too", "exact", "confidences",
 }  # fmt: skip
 
 

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from curation_audit.results import Estimate
 from curation_audit.statistics import PairedEvidence, PairResamples, measure
 from curation_audit.statistics import precision as module
-from curation_audit.statistics.precision import PRIORS, predictive_value
+from curation_audit.statistics.precision import PRIORS, precision_at_priors, predictive_value
+from curation_audit.statistics.resampling import ReplicatedRates
 from tests.statistics.evidence import gaussian_quantiles, paired
 
 
@@ -83,6 +85,21 @@ def test_nobody_named_wrongly_is_not_resolvable_and_never_certainty():
     point = point_of(PairedEvidence(np.ones((20, 6)), outsiders), 0.1)
     assert (point.status, point.false_positives, point.tpr.value) == ("resolved", 0, 1.0)
     assert [one.ppv for one in point.precision] == [None] * 4
+
+
+@pytest.mark.parametrize("where", ["decisions", "all pairs", "one replicate"])
+def test_no_false_positive_anywhere_is_not_resolvable(where):
+    rates = ReplicatedRates(
+        np.array([0.3]),
+        np.array([0.0 if where == "all pairs" else 0.1]),
+        np.full((50, 1), 0.3),
+        np.full((50, 1), 0.1),
+    )
+    rates.fprs[7] = 0.0 if where == "one replicate" else 0.1
+    found = precision_at_priors(
+        Estimate(0.3, 0.2, 0.4, 0.95), 0.0 if where == "decisions" else 0.1, rates, inflation=1.0
+    )
+    assert [one.ppv for one in found] == [None] * 4
 
 
 def test_where_nothing_varies_the_doubt_is_that_of_the_tpr():

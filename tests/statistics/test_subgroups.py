@@ -79,6 +79,12 @@ def test_small_groups_are_pooled_and_shown_from_ten_candidates_on(n_small, shown
     assert not any("rare" in one.group for one in (large, small))
 
 
+@pytest.mark.parametrize(("n", "group"), [(9, "small groups"), (10, "west")])
+def test_a_group_of_ten_keeps_its_name(n, group):
+    found = sliced(evidence(np.zeros(40)), [("site", ["east"] * (40 - n) + ["west"] * n)])
+    assert [one.group for one in found.slices] == ["east", group]
+
+
 def test_without_a_rate_there_is_the_auc_alone():
     one = evidence(np.zeros(60))
     found = sliced(one, [("all", ["a"] * 60)], fpr=None)
