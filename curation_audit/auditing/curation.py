@@ -119,11 +119,11 @@ def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) ->
         nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
         return Curated(Observation(scores, selection, nothing), None)
     models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
-    probabilities = asked(models, private.features[private.unit != ALWAYS_IN])
+    probabilities = asked(plan, models, private.features[private.unit != ALWAYS_IN])
     utility = None
     if test is not None and test.labels is not None:
-        utility = measure_utility(asked(models, test.features), test.labels, plan.utility)
-    at_pool = asked(models, pool.features[queried_rows(rank)])
+        utility = measure_utility(asked(plan, models, test.features), test.labels, plan.utility)
+    at_pool = asked(plan, models, pool.features[queried_rows(rank)])
     return Curated(Observation(scores, selection, probabilities, at_pool), utility)
 
 
@@ -138,21 +138,22 @@ def select_and_ask(plan: AuditPlan, scores: Scores, n_rows: int, streams: Shadow
     selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed))
     models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
     picked = Selection.from_mask(selection.mask()[:, -n_rows:])
-    probabilities = asked(models, pool.features[-n_rows:])
+    probabilities = asked(plan, models, pool.features[-n_rows:])
     return Curated(Observation(scores[:, -n_rows:], picked, probabilities), None)
 
 
-def asked(models: FittedModels, features: Features) -> Probabilities:
+def asked(plan: AuditPlan, models: FittedModels, features: Features) -> Probabilities:
     """What S models say of rows: (rows, d) -> (S, rows, C).
 
     Raises:
         SettingError: if it is not finite.
     """
     probabilities = models.predict_proba(features)
+    name = "" if plan.downstream is None else f"{plan.downstream.name} "
     if not np.isfinite(probabilities).all():
         raise SettingError(
             "train",
-            "the downstream model gave probabilities that are NaN",
+            f"the {name}model gave probabilities that are NaN",
             "its training may have diverged; try a smaller learning rate",
         )
     return probabilities
