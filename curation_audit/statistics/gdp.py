@@ -19,7 +19,7 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def log_delta_of_mu(mu: float, epsilon: float) -> float:
-    """The logarithm of ``delta_of_mu``, exact far below the smallest float; -inf below mu 1e-300."""
+    """The logarithm of ``delta_of_mu``, good far below the smallest float; -inf for mu < 1e-300."""
     _not_negative(mu=mu, epsilon=epsilon)
     if mu < 1e-300:
         return -math.inf

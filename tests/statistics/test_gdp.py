@@ -86,10 +86,19 @@ def test_no_information_is_exactly_zero() -> None:
     assert gdp.epsilon_of_mu(1e-6, 1e-5) == 0.0
     assert gdp.delta_of_mu(0.0, 0.0) == gdp.delta_of_mu(5e-324, 0.0) == 0.0
     for tiny in (1e-299, 1e-200, 1e-17):  # 2 Phi(mu / 2) - 1 = mu / sqrt(2 pi)
-        assert gdp.delta_of_mu(tiny, 0.0) == pytest.approx(tiny / math.sqrt(2 * math.pi), rel=1e-9)
+        assert gdp.delta_of_mu(tiny, 0.0) == pytest.approx(
+            tiny / math.sqrt(2 * math.pi), rel=1e-9, abs=0
+        )
         assert gdp.delta_of_mu(tiny, 1.0) == 0.0
         assert gdp.epsilon_of_mu(tiny, 1e-12) == 0.0
     assert gdp.mu_of_rates(0.3, 0.3) == 0.0
+
+
+def test_at_epsilon_zero() -> None:
+    mu = gdp.mu_of_epsilon(0.0, 0.2)
+    assert gdp.delta_of_mu(mu, 0.0) == pytest.approx(0.2)
+    assert gdp.epsilon_of_mu(mu * 0.99, 0.2) == 0.0
+    assert gdp.epsilon_of_mu(mu * 1.01, 0.2) > 0.0
 
 
 def test_mu_of_rates() -> None:

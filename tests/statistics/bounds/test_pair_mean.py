@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import special
+from scipy import special, stats
 
 from curation_audit.statistics import gdp
 from curation_audit.statistics.bounds import pair_mean as pm
@@ -81,6 +81,18 @@ def test_rejections_equal_a_plain_loop(a: float, plan: int) -> None:
     bets = [bet for row in shares for bet in plain_wealth(row, a, plan, 0.05)[1]]
     assert min(bets) >= 0
     assert max(bets) <= 0.75 / a
+
+
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.999])
+def test_other_confidences_equal_a_plain_loop(confidence: float) -> None:
+    shares, means = np.random.default_rng(6).beta(7, 3, (40, 30)), [0.5, 0.6, 0.65, 0.7]
+    goal = (1 - 1e-8) / (1 - confidence)
+    expected = [
+        [plain_wealth(row, a, 30, 1 - confidence)[0] >= goal for a in means] for row in shares
+    ]
+    found = pm.means_rejected(shares, np.array(means), confidence)
+    assert found.tolist() == expected
+    assert 0 < found.sum() < found.size
 
 
 def test_what_is_refuted_stays_refuted_when_pairs_are_added() -> None:
@@ -202,6 +214,9 @@ def test_truth_is_covered_whatever_the_dependence_in_a_pair(mu: float, dependenc
     lower = np.array([pm.pair_mean_lower(row, 0.95) for row in shares[:40]])
     assert (lower > truth).sum() <= 8  # 2 expected at 5 %; more than 8 has probability 1e-4
     assert pm.means_rejected(shares, np.array([truth - 0.1]), 0.95).mean() > 0.5
+    if dependence == 1.0:  # counting candidates as independent trials is what breaks
+        naive = stats.binom.sf((shares * 12).sum(axis=1).round() - 1, 150 * 12, truth) < 0.05
+        assert naive.sum() > 2 * ALLOWED
 
 
 @pytest.mark.parametrize(
