@@ -22,10 +22,11 @@ from curation_audit.types import (
 )
 
 T = TypeVar("T")
-Stage: TypeAlias = Literal["scores", "selection", "model"]
-STAGES: tuple[Stage, ...] = ("scores", "selection", "model")
-AttackedStage: TypeAlias = Literal["scores", "selection", "model", "joint"]
-ATTACKED_STAGES: tuple[AttackedStage, ...] = (*STAGES, "joint")
+ObservedStage: TypeAlias = Literal["scores", "selection", "model"]
+OBSERVED_STAGES: tuple[ObservedStage, ...] = ("scores", "selection", "model")
+# "joint" is all that is observed, attacked together
+Stage: TypeAlias = Literal["scores", "selection", "model", "joint"]
+STAGES: tuple[Stage, ...] = (*OBSERVED_STAGES, "joint")
 
 
 @dataclass(frozen=True, slots=True)

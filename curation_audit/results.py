@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from curation_audit.observations import AttackedStage, Stage
+from curation_audit.observations import Stage
 from curation_audit.types import Floats
 
 
@@ -274,7 +274,7 @@ class StageBounds:
     lower limit.
     """
 
-    stage: AttackedStage
+    stage: Stage
     attack: str
     adjacency: Adjacency
     n_fit_pairs: int
@@ -291,7 +291,7 @@ class ClaimedStage:
     ``pair_share_low`` holds for all stages together (Bonferroni).
     """
 
-    stage: AttackedStage
+    stage: Stage
     pair_share_low: float
     refuted: bool
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from curation_audit.attacks.base import Attack
 from curation_audit.attacks.stacking import stacked_evidence
-from curation_audit.observations import AttackedStage, Knowledge, Observation
+from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
 
@@ -23,7 +23,7 @@ class Ensemble:
 
     name: str
     title: str
-    stage: AttackedStage
+    stage: Stage
     needs: frozenset[str]
     members: tuple[Attack, ...]
 

@@ -28,8 +28,8 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
     linearisation = plan.scorer.linearise(data.private, data.pool) if exact else None
     granted: dict[str, bool] = {
         **dict.fromkeys(knows, True),
-        **dict.fromkeys(plan.stages, True),
-        "several stages": len(plan.stages) > 1,
+        **dict.fromkeys(plan.observed, True),
+        "several stages": len(plan.observed) > 1,
         "labels": candidates is not None and candidates.labels is not None,
         "linear scorer": linearisation is not None,
         "nearest scorer": exact and plan.scorer.family == "nearest",

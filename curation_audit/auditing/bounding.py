@@ -4,17 +4,24 @@ Evidence comes from attacks that learnt from the fit block only; attack, directi
 threshold and number of guesses are chosen there, too, so that nothing is paid for the choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from curation_audit.attacks.base import Attack
 from curation_audit.auditing.evidence import AttackEvidence, Game
 from curation_audit.auditing.plan import AuditPlan
-from curation_audit.observations import AttackedStage
-from curation_audit.results import ClaimedStage, ClaimResult, EpsilonBound, StageBounds
-from curation_audit.statistics import PairedEvidence, clustered_auc
+from curation_audit.dp.claims import Claim
+from curation_audit.observations import Stage
+from curation_audit.results import (
+    BoundMethod,
+    ClaimedStage,
+    ClaimResult,
+    EpsilonBound,
+    StageBounds,
+)
 from curation_audit.statistics.bounds import (
     Counts,
     best_n_per_row,
@@ -39,24 +46,53 @@ from curation_audit.statistics.bounds import (
 from curation_audit.types import Evidence, Floats, Inclusion
 
 GDP: Final = "the curation is mu-GDP for some mu"
-ONE_RUN: Final = "one row per evaluation pair; its coins are read by no attack and are independent"
+ONE_RUN: Final = (
+    "guesses of {attack} in one row per evaluation pair; no attack reads coins of that row"
+)
 ONE_CANDIDATE: Final = "candidate, threshold and direction from the fit block; shadows independent"
 PAIRS: Final = "evaluation pairs judged by attacks that learnt from the fit block only"
-SMALLEST_DRAWN_FPR, N_DRAWN = 1e-5, 60
 CREDIBLE: Final = "a posterior quantile (Jeffreys prior): credible, not frequentist"
+SMALLEST_DRAWN_FPR, N_DRAWN = 1e-5, 60
+DIRECTION_CONFIDENCE: Final = 0.99
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Evidence and coins of some pairs of shadows, rows 2j and 2j+1 a pair."""
+    """Evidence and coins of some pairs of shadows, rows 2j and 2j+1 a pair, (2P, N)."""
 
     evidence: Evidence
     inclusion: Inclusion
 
+    def __post_init__(self) -> None:
+        """Check that there is something, and that it is finite."""
+        if self.evidence.shape != self.inclusion.shape or not self.evidence.size:
+            raise ValueError(
+                f"evidence {self.evidence.shape} must match inclusion {self.inclusion.shape}."
+            )
+        if not np.isfinite(self.evidence).all():
+            raise ValueError("evidence must be finite.")
+
     @property
-    def paired(self) -> PairedEvidence:
-        """Members and outsiders by pair."""
-        return PairedEvidence.split(self.evidence, self.inclusion)
+    def members(self) -> Floats:
+        """Evidence in the row of each pair that holds the candidate, (P, N)."""
+        return self._by_coin(self.inclusion[0::2])
+
+    @property
+    def outsiders(self) -> Floats:
+        """Evidence for the same candidate in the other row, (P, N)."""
+        return self._by_coin(self.inclusion[1::2])
+
+    @property
+    def shares(self) -> Floats:
+        """The share of candidates with more evidence where they are in, by pair, (P,)."""
+        return pair_shares(self.members, self.outsiders)
+
+    def reversed(self) -> "Block":
+        """The same with evidence read in reverse."""
+        return Block(-self.evidence, self.inclusion)
+
+    def _by_coin(self, first: Inclusion) -> Floats:
+        return np.where(first, self.evidence[0::2], self.evidence[1::2]).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +100,37 @@ class Chosen:
     """What the fit block chose, with the evidence of both blocks turned so that higher = in."""
 
     attack: str
-    reads_coins: bool
     fit: Block
     evaluation: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """At which delta bounds on epsilon are stated, and with which confidence each of them holds."""
+
+    delta: float
+    confidence: float
+
+    def bound(
+        self,
+        method: BoundMethod,
+        epsilon: float,
+        resolution: float,
+        counts: Mapping[str, int],
+        condition: str,
+        hypothesis: str | None = None,
+    ) -> EpsilonBound:
+        """A bound on these terms."""
+        return EpsilonBound(
+            method,
+            epsilon,
+            self.delta,
+            self.confidence,
+            hypothesis,
+            condition,
+            resolution,
+            counts,
+        )
 
 
 def judge_bounds(
@@ -83,48 +147,55 @@ def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) ->
     One method, declared beforehand: the pair mean tests any kind of claim, and at the claim
     itself, so that no hypothesis beside the claim is needed.
     """
-    claim = plan.claim
-    if claim is None:
+    if plan.claim is None:
         return None
     confidence = bonferroni_confidence(plan.attack.confidence, len(plan.stages))
-    allowed = claim.pair_share()
-    stages = []
+    allowed, stages = plan.claim.pair_share(), []
     for stage in plan.stages:
-        chosen = choose(stage, found, game)
+        chosen = choose(attacks_at(stage, found), game)
         if chosen is not None:
-            paired = chosen.evaluation.paired
-            low = pair_mean_lower(pair_shares(paired.members, paired.outsiders), confidence)
+            low = pair_mean_lower(chosen.evaluation.shares, confidence)
             stages.append(ClaimedStage(stage, low, low > allowed))
+    return claim_result(plan.claim, plan.attack.delta, tuple(stages))
+
+
+def claim_result(claim: Claim, delta: float, stages: tuple[ClaimedStage, ...]) -> ClaimResult:
+    """What a claim allows, beside what the stages showed."""
+    epsilon = claim.epsilon_at(delta)
     fpr = np.geomspace(SMALLEST_DRAWN_FPR, 1, N_DRAWN)
-    epsilon = claim.epsilon_at(plan.attack.delta)
     return ClaimResult(
         kind=claim.kind,
         adjacency=claim.adjacency,
         epsilon=epsilon if np.isfinite(epsilon) else None,
-        delta=plan.attack.delta,
+        delta=delta,
         auc=claim.auc(),
         advantage=claim.advantage(),
-        pair_share=allowed,
+        pair_share=claim.pair_share(),
         fpr=fpr,
         tpr=claim.tpr(fpr),
-        stages=tuple(stages),
+        stages=stages,
         refuted=any(stage.refuted for stage in stages),
     )
 
 
 def stage_bounds(
-    plan: AuditPlan, stage: AttackedStage, found: Sequence[AttackEvidence], game: Game
+    plan: AuditPlan, stage: Stage, found: Sequence[AttackEvidence], game: Game
 ) -> StageBounds | None:
-    """All bounds at one stage; ``None`` where no attack could run."""
-    chosen = choose(stage, found, game)
+    """All bounds at one stage; ``None`` where no attack could run.
+
+    One-run bounds have an attack of their own where the best of all reads coins.
+    """
+    able = attacks_at(stage, found)
+    chosen = choose(able, game)
     if chosen is None:
         return None
-    delta, confidence = plan.attack.delta, plan.attack.confidence
-    results = pair_mean_bounds(chosen, delta, confidence)
-    if not chosen.reads_coins:
-        results += one_run_bounds(chosen, delta, confidence)
-    results += one_candidate_bounds(chosen, delta, confidence)
-    shares = pair_shares(chosen.evaluation.paired.members, chosen.evaluation.paired.outsiders)
+    terms = Terms(plan.attack.delta, plan.attack.confidence)
+    blind_to_coins = choose([one for one in able if not reads_coins(plan, one.attack)], game)
+    results = pair_mean_bounds(chosen, terms)
+    if blind_to_coins is not None:
+        results += one_run_bounds(blind_to_coins, terms)
+    results += one_candidate_bounds(chosen, terms)
+    shares = chosen.evaluation.shares
     return StageBounds(
         stage=stage,
         attack=chosen.attack,
@@ -132,168 +203,168 @@ def stage_bounds(
         n_fit_pairs=int(game.fit_pairs.sum()),
         n_evaluation_pairs=len(shares),
         pair_share=float(shares.mean()),
-        pair_share_low=pair_mean_lower(shares, confidence),
+        pair_share_low=pair_mean_lower(shares, terms.confidence),
         results=results,
     )
 
 
-def choose(stage: AttackedStage, found: Sequence[AttackEvidence], game: Game) -> Chosen | None:
-    """The attack and direction with the AUC farthest from one half on the fit block."""
+def attacks_at(stage: Stage, found: Sequence[AttackEvidence]) -> list[AttackEvidence]:
+    """The attacks on a stage that could run."""
+    return [one for one in found if one.stage == stage and one.fitted is not None]
+
+
+def reads_coins(plan: AuditPlan, attack: Attack) -> bool:
+    """Whether evidence for a candidate may depend on the other coins of the same row.
+
+    An attack that is made of others reads what any of them reads.
+    """
+    if "memberships" not in plan.threat.knows:
+        return False
+    members: Sequence[Attack] = getattr(attack, "members", ())
+    return "memberships" in attack.needs or any(reads_coins(plan, one) for one in members)
+
+
+def choose(able: Sequence[AttackEvidence], game: Game) -> Chosen | None:
+    """The attack that names the right row most often on the fit block; ``None`` if there is none.
+
+    Higher evidence is taken to mean "in", as every attack promises, and the other way round only
+    where the fit block refutes that: a coin toss about the direction would cost weak leaks their
+    bound.
+    """
     fit = np.repeat(game.fit_pairs, 2)
-    blocks = {
-        one.name: Block(one.fitted[fit], game.inclusion[fit])
-        for one in found
-        if one.stage == stage and one.fitted is not None
-    }
-    if not blocks:
-        return None
-    aucs = {name: clustered_auc(block.paired).auc for name, block in blocks.items()}
-    best = max(aucs, key=lambda name: abs(aucs[name] - 0.5))
-    attack = next(one for one in found if one.name == best)
-    if attack.fitted is None:
-        raise ValueError("a chosen attack has evidence.")
-    turned = attack.fitted if aucs[best] >= 0.5 else -attack.fitted
-    return Chosen(
-        best,
-        "memberships" in attack.attack.needs,
-        Block(turned[fit], game.inclusion[fit]),
-        Block(turned[~fit], game.inclusion[~fit]),
-    )
+    best, most = None, -np.inf
+    for one in able:
+        if one.fitted is None:
+            continue
+        block = Block(one.fitted[fit], game.inclusion[fit])
+        turned = pair_mean_lower(1 - block.shares, DIRECTION_CONFIDENCE) > 0.5
+        share = float(block.shares.mean())
+        share = 1 - share if turned else share
+        if share > most:
+            rest = Block(one.fitted[~fit], game.inclusion[~fit])
+            blocks = (block.reversed(), rest.reversed()) if turned else (block, rest)
+            best, most = Chosen(one.name, *blocks), share
+    return best
 
 
-def pair_mean_bounds(chosen: Chosen, delta: float, confidence: float) -> tuple[EpsilonBound, ...]:
+def pair_mean_bounds(chosen: Chosen, terms: Terms) -> tuple[EpsilonBound, ...]:
     """How often evidence is larger in the row that holds the candidate, by betting."""
-    paired = chosen.evaluation.paired
-    shares = pair_shares(paired.members, paired.outsiders)
-    counts = {"pairs": len(shares), "candidates": paired.n_candidates}
-    return (
-        EpsilonBound(
-            "pair mean",
-            pair_mean_epsilon(shares, delta, confidence),
-            delta,
-            confidence,
-            None,
-            PAIRS,
-            pair_mean_epsilon_resolution(len(shares), delta, confidence),
-            counts,
-        ),
-        EpsilonBound(
-            "pair mean, GDP",
-            pair_mean_gdp_epsilon(shares, delta, confidence),
-            delta,
-            confidence,
-            GDP,
-            PAIRS,
-            pair_mean_gdp_epsilon_resolution(len(shares), delta, confidence),
-            counts,
-        ),
+    shares, at = chosen.evaluation.shares, (terms.delta, terms.confidence)
+    n_pairs = len(shares)
+    counts = {"pairs": n_pairs, "candidates": chosen.evaluation.evidence.shape[1]}
+    general = terms.bound(
+        "pair mean",
+        pair_mean_epsilon(shares, *at),
+        pair_mean_epsilon_resolution(n_pairs, *at),
+        counts,
+        PAIRS,
     )
+    if terms.delta == 0:
+        return (general,)
+    gaussian = terms.bound(
+        "pair mean, GDP",
+        pair_mean_gdp_epsilon(shares, *at),
+        pair_mean_gdp_epsilon_resolution(n_pairs, *at),
+        counts,
+        PAIRS,
+        GDP,
+    )
+    return general, gaussian
 
 
-def one_run_bounds(chosen: Chosen, delta: float, confidence: float) -> tuple[EpsilonBound, ...]:
+def one_run_bounds(chosen: Chosen, terms: Terms) -> tuple[EpsilonBound, ...]:
     """Right guesses of coins, one row per evaluation pair (the first)."""
-    center = _centres(chosen.fit)
-    spread = _spreads(chosen.fit)
-    fit, rows = ((b.evidence - center) / spread for b in (chosen.fit, chosen.evaluation))
-    n_per_row = best_n_per_row(fit[0::2], chosen.fit.inclusion[0::2], 0.0, delta, confidence)
-    counted = guesses(rows[0::2], chosen.evaluation.inclusion[0::2], 0.0, n_per_row)
+    centre, at = centres(chosen.fit), (terms.delta, terms.confidence)
+    fit, rows = chosen.fit, chosen.evaluation
+    n_per_row = best_n_per_row(fit.evidence[0::2], fit.inclusion[0::2], centre, *at)
+    counted = guesses(rows.evidence[0::2], rows.inclusion[0::2], centre, n_per_row)
     m, r, v = counted
     counts = {"canaries": m, "guesses": r, "right": v}
-    return (
-        EpsilonBound(
-            "one run",
-            one_run_epsilon(m, r, v, delta, confidence),
-            delta,
-            confidence,
-            None,
-            ONE_RUN,
-            one_run_epsilon_resolution(m, r, delta, confidence),
-            counts,
-        ),
-        EpsilonBound(
-            "one run, f-DP",
-            f_dp_one_run_epsilon(m, r, v, delta, confidence),
-            delta,
-            confidence,
-            GDP,
-            ONE_RUN,
-            f_dp_one_run_epsilon_resolution(m, r, delta, confidence),
-            counts,
-        ),
+    condition = ONE_RUN.format(attack=chosen.attack)
+    general = terms.bound(
+        "one run",
+        one_run_epsilon(m, r, v, *at),
+        one_run_epsilon_resolution(m, r, *at),
+        counts,
+        condition,
     )
+    if terms.delta == 0:
+        return (general,)
+    gaussian = terms.bound(
+        "one run, f-DP",
+        f_dp_one_run_epsilon(m, r, v, *at),
+        f_dp_one_run_epsilon_resolution(m, r, *at),
+        counts,
+        condition,
+        GDP,
+    )
+    return general, gaussian
 
 
-def _centres(fit: Block) -> Floats:
+def centres(fit: Block) -> Floats:
     """For each candidate the middle between its in-mean and its out-mean, (N,)."""
-    paired = fit.paired
-    middle: Floats = (paired.members.mean(axis=0) + paired.outsiders.mean(axis=0)) / 2
+    middle: Floats = (fit.members.mean(axis=0) + fit.outsiders.mean(axis=0)) / 2
     return middle
 
 
-def _spreads(fit: Block) -> float:
-    """One scale for all candidates, so that distances from the centres stay comparable."""
-    spread = float(fit.evidence.std())
-    return spread if spread > 0 else 1.0
-
-
-def one_candidate_bounds(
-    chosen: Chosen, delta: float, confidence: float
-) -> tuple[EpsilonBound, ...]:
+def one_candidate_bounds(chosen: Chosen, terms: Terms) -> tuple[EpsilonBound, ...]:
     """True and false positives of the candidate that the fit block tells best."""
-    fit, evaluation = chosen.fit.paired, chosen.evaluation.paired
-    shares = (fit.members > fit.outsiders).mean(axis=0)
-    gap = (fit.members - fit.outsiders).mean(axis=0)
-    n = int(np.lexsort((gap, shares))[-1])
-    cut = _best_threshold(fit.members[:, n], fit.outsiders[:, n], delta, confidence)
-    counted = _counts(evaluation.members[:, n], evaluation.outsiders[:, n], cut)
-    rows = evaluation.n_pairs
+    fit, evaluation = chosen.fit, chosen.evaluation
+    n = clearest_candidate(fit)
+    cut = best_threshold(fit.members[:, n], fit.outsiders[:, n], terms)
+    counted = count(evaluation.members[:, n], evaluation.outsiders[:, n], cut)
+    rows, at = counted.n_in, (terms.delta, terms.confidence)
     counts = {
         "true_positives": counted.tp,
         "in_rows": rows,
         "false_positives": counted.fp,
         "out_rows": rows,
     }
-    return (
-        EpsilonBound(
-            "Clopper-Pearson",
-            clopper_pearson_epsilon(*counted, delta, confidence),
-            delta,
-            confidence,
-            None,
-            ONE_CANDIDATE,
-            clopper_pearson_epsilon_resolution(rows, rows, delta, confidence),
-            counts,
-        ),
-        EpsilonBound(
-            "Clopper-Pearson, GDP",
-            clopper_pearson_gdp_epsilon(*counted, delta, confidence),
-            delta,
-            confidence,
-            GDP,
-            ONE_CANDIDATE,
-            clopper_pearson_gdp_epsilon_resolution(rows, rows, delta, confidence),
-            counts,
-        ),
-        EpsilonBound(
-            "joint beta",
-            joint_beta_estimate(*counted, delta, confidence),
-            delta,
-            confidence,
-            None,
-            CREDIBLE,
-            joint_beta_estimate(rows, rows, 0, rows, delta, confidence),
-            counts,
-            label="estimate",
-        ),
+    general = terms.bound(
+        "Clopper-Pearson",
+        clopper_pearson_epsilon(*counted, *at),
+        clopper_pearson_epsilon_resolution(rows, rows, *at),
+        counts,
+        ONE_CANDIDATE,
     )
+    credible = EpsilonBound(
+        "joint beta",
+        joint_beta_estimate(*counted, *at),
+        terms.delta,
+        terms.confidence,
+        None,
+        CREDIBLE,
+        joint_beta_estimate(rows, rows, 0, rows, *at),
+        counts,
+        label="estimate",
+    )
+    if terms.delta == 0:
+        return general, credible
+    gaussian = terms.bound(
+        "Clopper-Pearson, GDP",
+        clopper_pearson_gdp_epsilon(*counted, *at),
+        clopper_pearson_gdp_epsilon_resolution(rows, rows, *at),
+        counts,
+        ONE_CANDIDATE,
+        GDP,
+    )
+    return general, gaussian, credible
 
 
-def _counts(members: Floats, outsiders: Floats, cut: float) -> Counts:
+def clearest_candidate(fit: Block) -> int:
+    """The candidate whose right row is named most often; of those, the one with the widest gap."""
+    shares = (fit.members > fit.outsiders).mean(axis=0)
+    gap = (fit.members - fit.outsiders).mean(axis=0)
+    return int(np.lexsort((gap, shares))[-1])
+
+
+def count(members: Floats, outsiders: Floats, cut: float) -> Counts:
+    """True positives of the rows with one candidate, (P,), false ones of those without, (P,)."""
     tp, fp = int((members > cut).sum()), int((outsiders > cut).sum())
     return Counts(tp, len(members), fp, len(outsiders))
 
 
-def _best_threshold(members: Floats, outsiders: Floats, delta: float, confidence: float) -> float:
+def best_threshold(members: Floats, outsiders: Floats, terms: Terms) -> float:
     """The threshold that shows the most on the fit block, midway between two of its values.
 
     Where none shows anything there, the one with the largest TPR - FPR.
@@ -302,7 +373,8 @@ def _best_threshold(members: Floats, outsiders: Floats, delta: float, confidence
     cuts = (values[1:] + values[:-1]) / 2 if len(values) > 1 else values
 
     def shown(cut: float) -> tuple[float, int]:
-        counted = _counts(members, outsiders, cut)
-        return clopper_pearson_epsilon(*counted, delta, confidence), counted.tp - counted.fp
+        counted = count(members, outsiders, cut)
+        epsilon = clopper_pearson_epsilon(*counted, terms.delta, terms.confidence)
+        return epsilon, counted.tp - counted.fp
 
     return max((float(cut) for cut in cuts), key=shown)

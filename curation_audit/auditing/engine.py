@@ -34,7 +34,7 @@ from curation_audit.auditing.release import (
     keyed_ids,
     write_release,
 )
-from curation_audit.observations import STAGES
+from curation_audit.observations import OBSERVED_STAGES, STAGES
 from curation_audit.results import (
     ClaimResult,
     ControlResult,
@@ -120,7 +120,7 @@ def _judge(
     with one_thread(), progress.phase("statistics", len(STAGES) + 2) as advance:
         stages = []
         ids = keyed_ids(plan) if plan.run.out else None
-        for stage in STAGES:
+        for stage in (*OBSERVED_STAGES, *plan.stages[len(plan.observed) :]):
             stages.append(judge_stage(plan, stage, found, game, ids))
             advance(1)
         controls = judge_controls(plan, found, game)

@@ -10,8 +10,9 @@ import numpy as np
 from curation_audit.attacks import ATTACKS
 from curation_audit.checks import SettingError, did_you_mean
 from curation_audit.dp.claims import Claim, check_comparable
-from curation_audit.observations import STAGES, Stage
+from curation_audit.observations import OBSERVED_STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
+from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
 Knows: TypeAlias = Literal[
@@ -43,7 +44,7 @@ class Threat:
     the pool. ``queries``: how many rows he may ask the model about; ``None`` for no limit.
     """
 
-    observes: tuple[Stage, ...] = STAGES
+    observes: tuple[ObservedStage, ...] = OBSERVED_STAGES
     scores_as: ScoreView = "exact"
     decimals: int = 2
     model_as: ModelView = "confidences"
@@ -56,7 +57,9 @@ class Threat:
         """Check that something is seen, and the numbers."""
         if not self.observes:
             raise SettingError(
-                "threat.observes", "found nothing", f"expected some of {', '.join(STAGES)}"
+                "threat.observes",
+                "found nothing",
+                f"expected some of {', '.join(OBSERVED_STAGES)}",
             )
         for name, value in (("may_insert", self.may_insert), ("queries", self.queries)):
             if value is not None and value < 0:
@@ -72,6 +75,7 @@ class AttackSettings:
     ``methods`` names attacks by stage; stages that it leaves out get all there are.
     ``delta``: at which bounds on epsilon are stated.
     ``targets``: how many candidates are at stake; the other private rows are in every shadow.
+    ``canaries``: made-up records are at stake instead, and all private rows are in every shadow.
     ``estimand``: what intervals of the AUC are about: these candidates in new shadows, or new
     candidates of the same kind too.
     """
@@ -82,6 +86,7 @@ class AttackSettings:
     confidence: float = 0.95
     delta: float = 1e-5
     targets: Literal["all"] | int = "all"
+    canaries: CanarySettings | None = None
     estimand: Estimand = "these candidates"
 
     def __post_init__(self) -> None:
@@ -101,19 +106,27 @@ class AttackSettings:
             )
         if not 0 <= self.delta < 1:
             raise SettingError("attack.delta", f"found {self.delta}", "expected 0 to below 1")
+        if self.canaries is not None and self.targets != "all":
+            raise SettingError(
+                "attack.targets",
+                f"found {self.targets} beside attack.canaries",
+                "with canaries no private row is at stake; leave it out",
+            )
         for stage, names in self.methods.items():
-            known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
-            if len(set(names)) < len(names):
-                raise SettingError(
-                    f"attack.methods.{stage}", "names an attack twice", "once will do"
-                )
-            for name in names:
-                if name not in known:
-                    raise SettingError(
-                        f"attack.methods.{stage}",
-                        f"found {name!r}, which is no attack on {stage}",
-                        did_you_mean(name, known),
-                    )
+            _check_methods(stage, names)
+
+
+def _check_methods(stage: Stage, names: tuple[str, ...]) -> None:
+    known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
+    if len(set(names)) < len(names):
+        raise SettingError(f"attack.methods.{stage}", "names an attack twice", "once will do")
+    for name in names:
+        if name not in known:
+            raise SettingError(
+                f"attack.methods.{stage}",
+                f"found {name!r}, which is no attack on {stage}",
+                did_you_mean(name, known),
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +219,8 @@ class AuditPlan:
                 "a model is to be trained, but the public rows have no labels",
                 "name their label column, or train nothing",
             )
+        if (self.attack.canaries is not None) != (self.data.n_canaries > 0):
+            raise ValueError("canaries are asked for and not there, or there and not asked for.")
         if self.claim is not None:
             check_comparable(self.claim, self.scorer.adjacency)
         for rule in self.policy:
@@ -223,10 +238,16 @@ class AuditPlan:
                 )
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def observed(self) -> tuple[ObservedStage, ...]:
         """The stages that the adversary observes and the pipeline has, in order."""
-        there = STAGES if self.downstream is not None else STAGES[:2]
+        there = OBSERVED_STAGES if self.downstream is not None else OBSERVED_STAGES[:2]
         return tuple(stage for stage in there if stage in self.threat.observes)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that are attacked: the observed ones, and several of them together."""
+        joint = len(self.observed) > 1 and bool(self.methods("joint"))
+        return (*self.observed, "joint") if joint else self.observed
 
     def methods(self, stage: Stage) -> tuple[str, ...]:
         """The names of the attacks to run at a stage."""
@@ -243,6 +264,12 @@ def smallest_fpr(plan: AuditPlan) -> float:
 def design_warnings(plan: AuditPlan) -> list[str]:
     """What a reader should know about how an audit is laid out."""
     warnings = []
+    if plan.attack.canaries is not None:
+        warnings.append(
+            f"The candidates are {plan.data.n_canaries} canaries: records made up from the public "
+            "pool to leak as much as a record can. The numbers are about them, not about the real "
+            "private rows, which are in every shadow."
+        )
     if plan.attack.shadows < FEW_SHADOWS:
         warnings.append(
             f"With {plan.attack.shadows} shadows the controls would notice gross faults only; "

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from curation_audit.auditing.plan import Threat
-from curation_audit.observations import STAGES, Stage
+from curation_audit.observations import OBSERVED_STAGES, Stage
 from curation_audit.results import (
     AttackResult,
     ControlResult,
@@ -152,7 +152,7 @@ def controls(*, passed: bool) -> dict[str, Any]:
     results = [
         ControlResult(control, stage, name, estimate(0.501, 0.018), 0.43, 0.0000625, True)
         for control in ("random curation", "permuted inclusion")
-        for stage in STAGES
+        for stage in OBSERVED_STAGES
         for name in DETECTABILITY[stage]
     ]
     blind = estimate(0.497 if passed else 0.612, 0.02)
@@ -177,6 +177,7 @@ def design() -> dict[str, Any]:
         "rule": "top_k", "downstream": "logistic",
         "picked": {"real": 150, "shadows_min": 150, "shadows_max": 150},
         "mean_rows_per_shadow": 100.0, "production_rows": 200,
+        "canaries": None, "planted": None,
     }  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def sample_report() -> dict[str, Any]:
             "seed": 7,
             "design": design(),
             "threat": Threat(),
-            "stages": [stage_result(stage) for stage in STAGES],
+            "stages": [stage_result(stage) for stage in OBSERVED_STAGES],
             "controls": controls(passed=True),
             "utility": utility(),
             "policy": [
