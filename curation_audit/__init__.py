@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Threat,
     )
     from curation_audit.checks import InputError
+    from curation_audit.pipelines.canaries import CanarySettings, canary_features
     from curation_audit.results import Estimate, Metrics
 
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "AttackSettings": "auditing.plan",
     "AuditPlan": "auditing.plan",
     "AuditResult": "auditing.engine",
+    "CanarySettings": "pipelines.canaries",
     "Estimate": "results",
     "InputError": "checks",
     "Metrics": "results",
@@ -39,6 +41,7 @@ _HOMES = {
     "RunSettings": "auditing.plan",
     "Threat": "auditing.plan",
     "audit": "api",
+    "canary_features": "pipelines.canaries",
     "load_pipeline": "api",
 }
 
@@ -47,6 +50,7 @@ __all__ = [
     "AttackSettings",
     "AuditPlan",
     "AuditResult",
+    "CanarySettings",
     "Estimate",
     "InputError",
     "Metrics",
@@ -56,6 +60,7 @@ __all__ = [
     "Threat",
     "__version__",
     "audit",
+    "canary_features",
     "load_pipeline",
 ]
 

@@ -22,6 +22,7 @@ from curation_audit.checks import InputError, did_you_mean
 from curation_audit.config import load_plan
 from curation_audit.dp.claims import Claim
 from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule
+from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.downstream.logistic import Logistic
@@ -101,6 +102,8 @@ class Pipeline:
             targets=None if targets == "all" else targets,
             streams=Streams(self.seed),
         )
+        if self.attack.canaries is not None:
+            data = with_canaries(data, scorer, self.attack.canaries, Streams(self.seed))
         settings = {
             "curate": {"scorer": describe(scorer), "select": describe(self.select)},
             "train": None if train is None else describe(train),
@@ -119,13 +122,17 @@ class Pipeline:
             policy=self.policy,
             claim=self.claim,
             utility=self.metric,
-            unit=self.unit
-            if isinstance(self.unit, str)
-            else "unit"
-            if self.unit is not None
-            else "row",
+            unit=self._unit(),
             configuration=settings,
         )
+
+    def _unit(self) -> str:
+        """What a candidate is."""
+        if self.attack.canaries is not None:
+            return "canary"
+        if self.unit is None:
+            return "row"
+        return self.unit if isinstance(self.unit, str) else "unit"
 
     def _downstream(self) -> Downstream | None:
         if not isinstance(self.train, str):

@@ -32,7 +32,7 @@ from curation_audit.auditing.curation import (
     shuffled_scores,
 )
 from curation_audit.auditing.plan import AuditPlan
-from curation_audit.auditing.planting import Planting, plant, planting_gap, with_planted
+from curation_audit.auditing.planting import Planting, plant, plants, with_planted
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError
 from curation_audit.game import paired_inclusion
@@ -220,7 +220,7 @@ def one_thread() -> Iterator[None]:
 
 def plant_once(plan: AuditPlan, store: ChunkStore) -> Planting | None:
     """The planted rows of a plan, from the store where they are; ``None`` where there are none."""
-    if planting_gap(plan) is not None or "fingerprint" not in plan.methods("model"):
+    if not plants(plan):
         return None
     budget = {"may_insert": plan.threat.may_insert, "queries": plan.threat.queries}
     key = content_key({**plan_parts(plan), "planting": budget})

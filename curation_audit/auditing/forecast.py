@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.auditing.adversary import knowledge_of
-from curation_audit.auditing.chunks import Task, run_task, tasks_of
+from curation_audit.auditing.chunks import Task, run_task, tasks_of_plan
 from curation_audit.auditing.evidence import check_something_runs, missing_knowledge
 from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
+from curation_audit.auditing.planting import n_targets, planting_warnings, plants
 from curation_audit.results import duration
 
 N_TIMED_SHADOWS = 4
@@ -20,6 +22,8 @@ class Forecast:
     name: str
     n_shadows: int
     n_curations: int
+    n_planted: int
+    canaries: str
     n_chunks: int
     n_candidates: int
     n_private_rows: int
@@ -44,6 +48,8 @@ class Forecast:
             "private",
             (f"{self.n_candidates:,} candidates ({self.unit}), {self.n_private_rows:,} rows"),
         )
+        if self.canaries:
+            yield "canaries", self.canaries
         yield "public pool", f"{self.n_pool:,} rows, {self.n_features} features"
         yield "test", f"{self.n_test:,} rows" if self.n_test else "none: utility is not measured"
         yield "pipeline", f"{self.scorer} -> {self.rule} -> {self.downstream}"
@@ -51,9 +57,12 @@ class Forecast:
             "curations",
             (
                 f"{self.n_curations:,}: {self.n_shadows} shadows, as many null ones, "
+                f"{'all again with planted rows, ' if self.n_planted else ''}"
                 f"and the real one; {self.n_chunks} chunks"
             ),
         )
+        if self.n_planted:
+            yield "planted", f"{self.n_planted:,} public rows"
         yield "attacks", ", ".join(self.attacks) or "none"
         if self.not_applicable:
             yield "not applicable", "; ".join(self.not_applicable)
@@ -80,14 +89,18 @@ def forecast(plan: AuditPlan) -> Forecast:
     check_something_runs(plan, knowledge)
     missing = missing_knowledge(plan, knowledge)
     run = [name for name in missing if not missing[name]]
+    n_planted = n_targets(plan) * Fingerprint().rows_per_target if plants(plan) else 0
+    n_families = 4 if n_planted else 2
     evidence_bytes = 3 * 8 * n_shadows * data.private.n_candidates * len(run)
     return Forecast(
         name=plan.name,
         n_shadows=n_shadows,
-        n_curations=2 * n_shadows + 1,
-        n_chunks=1 + 2 * len(tasks_of(n_shadows, "shadow")),
+        n_curations=n_families * n_shadows + 1,
+        n_planted=n_planted,
+        canaries=_canaries(plan),
+        n_chunks=len(tasks_of_plan(n_shadows, planted=n_planted > 0)),
         n_candidates=data.private.n_candidates,
-        n_private_rows=len(data.private),
+        n_private_rows=data.n_real_rows,
         n_pool=len(data.pool),
         n_test=0 if data.test is None else len(data.test),
         n_features=int(data.pool.features.shape[1]),
@@ -101,7 +114,15 @@ def forecast(plan: AuditPlan) -> Forecast:
         ),
         smallest_fpr=smallest_fpr(plan),
         bytes_on_disk=int(n_bytes * 2 * n_shadows + evidence_bytes),
-        seconds=each * (2 * n_shadows + 1) / plan.run.workers,
+        seconds=each * (n_families * n_shadows + 1) / plan.run.workers,
         out=str(plan.run.out),
-        warnings=(*data.warnings, *design_warnings(plan)),
+        warnings=(*data.warnings, *design_warnings(plan), *planting_warnings(plan)),
     )
+
+
+def _canaries(plan: AuditPlan) -> str:
+    """What stands in for the real candidates, or nothing."""
+    if plan.attack.canaries is None:
+        return ""
+    kind = plan.attack.canaries.kind_for(plan.scorer)
+    return f"{plan.data.n_canaries:,} of kind {kind}; all private rows are in every shadow"

@@ -104,8 +104,8 @@ class AttackSettings:
             raise SettingError(
                 "attack.confidence", f"found {self.confidence}", "expected 0.5 or more, below 1"
             )
-        if not 0 <= self.delta < 1:
-            raise SettingError("attack.delta", f"found {self.delta}", "expected 0 to below 1")
+        if not 0 < self.delta < 1:
+            raise SettingError("attack.delta", f"found {self.delta}", "expected a number above 0 and below 1")
         if self.canaries is not None and self.targets != "all":
             raise SettingError(
                 "attack.targets",

@@ -82,6 +82,27 @@ def planting_gap(plan: AuditPlan) -> str | None:
     return next((gap for gap, there in gaps.items() if there), None)
 
 
+def plants(plan: AuditPlan) -> bool:
+    """Whether an audit plants rows: where it can, and attacks with them."""
+    return planting_gap(plan) is None and "fingerprint" in plan.methods("model")
+
+
+def planting_warnings(plan: AuditPlan) -> list[str]:
+    """What a reader should know about planted rows that were allowed."""
+    if plan.threat.may_insert == 0:
+        return []
+    gap = planting_gap(plan)
+    if gap is not None:
+        return [f"threat.may_insert is {plan.threat.may_insert}, but no row is planted: {gap}."]
+    n_aimed_at, n_candidates = n_targets(plan), plan.data.private.n_candidates
+    if n_aimed_at == n_candidates or not plants(plan):
+        return []
+    return [
+        f"Rows are planted for {n_aimed_at} of {n_candidates} candidates, chosen at random. The "
+        "numbers of 'fingerprint' are over all candidates; of the others it knows nothing."
+    ]
+
+
 def plant(plan: AuditPlan) -> Planting:
     """Choose targets at random, and design their rows with curations of the adversary's own.
 

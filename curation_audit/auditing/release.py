@@ -20,6 +20,7 @@ from curation_audit.auditing.chunks import Curations
 from curation_audit.auditing.evidence import AttackEvidence, Game
 from curation_audit.auditing.judge import CONTROLS_LEVEL
 from curation_audit.auditing.plan import AuditPlan, design_warnings
+from curation_audit.auditing.planting import n_targets, planting_warnings
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.report import SCHEMA_VERSION, render_html, validate_report
@@ -97,7 +98,12 @@ def build_report(
             "bounds": bounds,
             "claim": claim,
             "verdict": verdict,
-            "warnings": [*plan.data.warnings, *design_warnings(plan), *_pick_warnings(curations)],
+            "warnings": [
+                *plan.data.warnings,
+                *design_warnings(plan),
+                *planting_warnings(plan),
+                *_pick_warnings(curations),
+            ],
             "data": _data(plan),
             "configuration": plan.configuration,
             "limitations": [_size_limitation(plan, game), *LIMITATIONS],
@@ -108,7 +114,7 @@ def build_report(
 
 
 def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]:
-    data = plan.data
+    data, canaries = plan.data, plan.attack.canaries
     sizes = curations.shadows.observation.selection.sizes
     rows_held = data.private.row_inclusion(game.inclusion).sum(axis=1)
     return {
@@ -116,7 +122,7 @@ def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]
         "n_pairs": plan.attack.shadows // 2,
         "n_candidates": data.private.n_candidates,
         "unit": plan.unit,
-        "n_private_rows": len(data.private),
+        "n_private_rows": data.n_real_rows,
         "n_always_in_rows": int((data.private.unit == ALWAYS_IN).sum()),
         "n_pool": len(data.pool),
         "n_test": 0 if data.test is None else len(data.test),
@@ -131,13 +137,28 @@ def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]
             "shadows_max": int(sizes.max()),
         },
         "mean_rows_per_shadow": float(rows_held.mean()),
-        "production_rows": len(data.private),
+        "production_rows": data.n_real_rows,
+        "canaries": None
+        if canaries is None
+        else {"kind": canaries.kind_for(plan.scorer), "count": data.n_canaries},
+        "planted": None
+        if curations.planted is None
+        else {
+            "rows": curations.planted.observation.scores.shape[1],
+            "targets": n_targets(plan),
+        },
     }
 
 
 def _size_limitation(plan: AuditPlan, game: Game) -> str:
     """What size of private set the numbers describe."""
     held = plan.data.private.row_inclusion(game.inclusion).sum(axis=1).mean()
+    if plan.data.n_canaries:
+        return (
+            f"Shadows hold all {plan.data.n_real_rows} private rows and half of the "
+            f"{plan.data.n_canaries} canaries, so the numbers describe a private set of "
+            f"{held:.0f} records; a larger set usually leaks less per record."
+        )
     return (
         f"Shadows hold {held:.0f} of the {len(plan.data.private)} private rows on average, so the "
         "numbers describe a private set of that size; a larger set usually leaks less per record."
@@ -159,7 +180,7 @@ def _data(plan: AuditPlan) -> dict[str, Any]:
         test = {"n_rows": len(data.test), "fingerprint": fingerprint}
     fingerprint = _keyed_fingerprint(plan, data.fingerprints["private"])
     return {
-        "private": {"n_rows": len(data.private), "fingerprint": fingerprint},
+        "private": {"n_rows": data.n_real_rows, "fingerprint": fingerprint},
         "pool": {"n_rows": len(data.pool), "fingerprint": data.fingerprints["public"]},
         "test": test,
         "n_private_rows_in_pool": data.n_private_rows_in_pool,

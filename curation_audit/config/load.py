@@ -28,6 +28,7 @@ from curation_audit.config.sections import (
     problem_of,
 )
 from curation_audit.config.tree import ConfigTree, override, read_tree
+from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.streams import Streams
@@ -120,6 +121,8 @@ def _plan(section: PipelineSection, base: Path) -> AuditPlan:
         targets=None if attack.targets == "all" else attack.targets,
         streams=Streams(section.seed),
     )
+    if attack.canaries is not None:
+        data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
     # a rule that cannot pick from this pool says so here, where its place in the file is known
     rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)))
     return AuditPlan(
@@ -135,7 +138,7 @@ def _plan(section: PipelineSection, base: Path) -> AuditPlan:
         policy=policy,
         claim=claim,
         utility="accuracy" if section.test is None else section.test.metric,
-        unit=section.private.unit or "row",
+        unit="canary" if attack.canaries else section.private.unit or "row",
         formats=tuple(section.report.formats),
         configuration=_resolved(section, scorer, rule, downstream, threat, attack),
     )

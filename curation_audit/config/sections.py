@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import did_you_mean
 from curation_audit.dp.claims import CLAIMS
+from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.rules import RULES
 from curation_audit.pipelines.scorers import SCORERS
@@ -232,7 +233,13 @@ def build_threat(section: Mapping[str, Any]) -> Threat:
 
 def build_attack(section: Mapping[str, Any]) -> AttackSettings:
     """The attack settings."""
-    return build_dataclass(AttackSettings, section)
+    settings = dict(section)
+    if isinstance(settings.get("canaries"), Mapping):
+        try:
+            settings["canaries"] = build_dataclass(CanarySettings, settings["canaries"])
+        except Problem as problem:
+            raise Problem(("canaries", *problem.path), problem.problem, problem.hint) from None
+    return build_dataclass(AttackSettings, settings)
 
 
 def build_claim(section: Mapping[str, Any]) -> Any:

@@ -77,7 +77,8 @@ class CurationData:
 
     ``classes`` are the pool's labels in code order. ``n_private_rows_in_pool`` counts private
     rows whose features also stand in the pool. ``fingerprints`` are sha256 hex digests of the
-    arrays by set name. ``warnings`` are sentences for the report.
+    arrays by set name. ``warnings`` are sentences for the report. ``n_canaries`` of the private
+    rows are made up; where there are any, they are the candidates.
     """
 
     private: PrivateRows
@@ -87,6 +88,12 @@ class CurationData:
     n_private_rows_in_pool: int
     fingerprints: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    n_canaries: int = 0
+
+    @property
+    def n_real_rows(self) -> int:
+        """How many private rows there are, canaries not counted."""
+        return len(self.private) - self.n_canaries
 
 
 class FittedScorers(Protocol):
