@@ -22,8 +22,8 @@ def released_vectors(pool: Features, scores: Features) -> Floats:
     return vectors
 
 
-def directions_of_masks(pool: Features, mask: Mask, linearised: Linearisation) -> Floats:
-    """The slopes that best explain which rows were picked, (S, slopes).
+def directions_of_masks(pool: Features, mask: Mask | Floats, linearised: Linearisation) -> Floats:
+    """The slopes that best explain which rows were picked, or how likely, (S, slopes).
 
     Linear discriminant analysis: the difference between the picked rows' mean and the pool's,
     whitened by the pool. Its length is unknown and set so that the scores it gives have the

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from curation_audit.attacks.base import OtherPairs
-from curation_audit.attacks.gaussian import gaussian_evidence
-from curation_audit.attacks.signals import margin_per_candidate
+from curation_audit.attacks.moments import Variance, gaussian_ratio
+from curation_audit.attacks.signals import Signal, signal_per_candidate
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
@@ -13,7 +13,11 @@ from curation_audit.types import Evidence, Inclusion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lira:
-    """Gaussian likelihood ratio of the logit margin at the candidate, in against out shadows."""
+    """Gaussian likelihood ratio of a signal at the candidate, in against out shadows.
+
+    ``variance``: each candidate's ``own``, or ``shared`` by all; ``auto`` shares below 64
+    shadows. ``signal``: see ``signals``.
+    """
 
     name: ClassVar[str] = "lira"
     title: ClassVar[str] = "LiRA (online) at the candidate"
@@ -24,6 +28,9 @@ class Lira:
     source: ClassVar[str] = "Carlini et al. 2022, arXiv:2112.03570"
     cost: ClassVar[str] = "S N C"
 
+    signal: Signal = "margin"
+    variance: Variance = "auto"
+
     def evidence(
         self,
         observation: Observation,
@@ -33,5 +40,6 @@ class Lira:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N)."""
-        signal = margin_per_candidate(observation, knowledge)
-        return gaussian_evidence(signal, inclusion, OtherPairs.of(knowledge, inclusion))
+        signal = signal_per_candidate(observation, knowledge, self.signal)
+        others = OtherPairs.of(knowledge, inclusion)
+        return gaussian_ratio(signal, inclusion, others, self.variance)

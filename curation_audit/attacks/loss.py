@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from curation_audit.attacks.base import known_candidates
-from curation_audit.attacks.signals import known_labels, log_likelihood
+from curation_audit.attacks.signals import Signal, signal_per_candidate
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
@@ -12,7 +11,7 @@ from curation_audit.types import Evidence, Inclusion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """The negative loss of the downstream model at the candidate."""
+    """The negative loss of the downstream model at the candidate, or another ``signal``."""
 
     name: ClassVar[str] = "loss"
     title: ClassVar[str] = "Loss at the candidate"
@@ -23,6 +22,8 @@ class Loss:
     source: ClassVar[str] = "Yeom et al. 2018"
     cost: ClassVar[str] = "S N"
 
+    signal: Signal = "loss"
+
     def evidence(
         self,
         observation: Observation,
@@ -32,5 +33,4 @@ class Loss:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N); the inclusion is not looked at."""
-        likelihood = log_likelihood(observation.probabilities, known_labels(knowledge))
-        return known_candidates(knowledge).mean_per_unit(likelihood)
+        return signal_per_candidate(observation, knowledge, self.signal)

@@ -7,14 +7,24 @@ import numpy as np
 import pytest
 
 from curation_audit.attacks import ATTACKS
+from curation_audit.attacks.base_ratio import BaseRatio
+from curation_audit.attacks.bavaria import Bavaria
 from curation_audit.attacks.binary_lira import BinaryLira
+from curation_audit.attacks.bottleneck import Bottleneck
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.fingerprint import Fingerprint
+from curation_audit.attacks.label_only import LabelOnly
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.lira_best_row import LiraBestRow
+from curation_audit.attacks.lira_offline import LiraOffline
 from curation_audit.attacks.loss import Loss
 from curation_audit.attacks.mask_extract import MaskExtract
 from curation_audit.attacks.mask_trace import MaskTrace
+from curation_audit.attacks.nearest_pool import NearestPool
+from curation_audit.attacks.quantile import Quantile
+from curation_audit.attacks.rmia import Rmia
+from curation_audit.attacks.rmia_offline import RmiaOffline
+from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.trace import Trace
 from curation_audit.observations import KNOWABLE, Stage
 from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc
@@ -29,7 +39,17 @@ CASES = {
     "mask_trace": [MaskTrace(), MaskTrace(center="nothing")],
     "mask_extract": [MaskExtract(), MaskExtract(l2=0.1)],
     "loss": [Loss()],
-    "lira": [Lira()],
+    "lira": [Lira(), Lira(signal="loss", variance="shared"), Lira(variance="own")],
+    "lira_offline": [LiraOffline(), LiraOffline(variance="own")],
+    "rmia": [Rmia(), Rmia(gamma=2.0), Rmia(form="information")],
+    "rmia_offline": [RmiaOffline(), RmiaOffline(a=0.3), RmiaOffline(form="information")],
+    "base": [BaseRatio(), BaseRatio(temperature=1.0)],
+    "bavaria": [Bavaria()],
+    "quantile": [Quantile()],
+    "label_only": [LabelOnly()],
+    "nearest_pool": [NearestPool(), NearestPool(rows=5)],
+    "through_mask": [ThroughMask()],
+    "bottleneck": [Bottleneck()],
     "fingerprint": [Fingerprint()],
 }
 ALL = pytest.mark.parametrize(
@@ -233,6 +253,27 @@ def test_evidence_uses_no_pair_that_is_not_known(attack):
             )
             close(changed[tested], before[tested])
         close(changed[: hidden[0]], before[: hidden[0]])
+
+
+# what the shadow under attack does not show to who attacks that stage
+HIDDEN = {
+    "scores": ("probabilities", "at_pool"),
+    "selection": ("scores", "probabilities", "at_pool"),
+    "model": ("scores", "selection", "thresholds"),
+}
+
+
+@ALL
+@pytest.mark.parametrize("tested", [0, 7])
+def test_evidence_uses_nothing_that_the_tested_shadow_does_not_show(attack, tested):
+    here, other = world_of(attack), another_world(attack, seed=30).observation
+    changed = with_shadow(here.observation, tested, other)
+    hidden = {name: getattr(changed, name) for name in HIDDEN[attack.stage]}
+    found = evidence(attack, here, observation=dataclasses.replace(here.observation, **hidden))
+    close(found[tested], evidence(attack, here)[tested])
+    # and what it does show is used
+    shown = evidence(attack, here, observation=changed)
+    assert (shown[tested] != evidence(attack, here)[tested]).any()
 
 
 @ALL
