@@ -12,6 +12,7 @@ from curation_audit.types import Floats, Mask
 MOST_BINS = 32
 N_WORST = 10
 COIN_LEVEL = 0.05
+ROUNDING = 1e-20
 
 
 def candidate_exposure(paired: PairedEvidence) -> Floats:
@@ -43,10 +44,9 @@ def stability(named: Mask, *, confidence: float, inflation: float) -> Stability:
     """How often two re-draws of the other members disagree about a candidate that is in.
 
     Per candidate the unbiased ``2 p (1 - p)``: the share of pairs of its P in-shadows of which one
-    names it and one does not; with a jackknife t interval over pairs of shadows, which errs to
-    the wide side (Efron & Stein 1981). The share of coin flips is that of candidates for which
-    a two-sided binomial test does not tell p from one half (after Hayes et al. 2025); there are
-    none to tell with fewer than 6 in-shadows.
+    names it and one does not. The share of coin flips is that of candidates for which a two-sided
+    binomial test does not tell p from one half (after Hayes et al. 2025); with fewer than 6
+    in-shadows there is nothing to tell.
 
     Args:
         named: whether the attack names the candidate in its in-shadow of the pair, bool (P, N).
@@ -55,8 +55,8 @@ def stability(named: Mask, *, confidence: float, inflation: float) -> Stability:
     """
     n_pairs = named.shape[0]
     times = named.sum(axis=0)
-    # how often the other pairs disagree with each one, averaged over candidates
-    disagree = np.where(named, n_pairs - times, times).mean(axis=1) / (n_pairs - 1)
+    # the share of the other pairs that disagree with this one about the candidate
+    disagree = np.where(named, n_pairs - times, times) / (n_pairs - 1)
     p_values = 2 * stats.binom.cdf(np.minimum(times, n_pairs - times), n_pairs, 0.5)
     able = 2 * 0.5**n_pairs <= COIN_LEVEL
     return Stability(
@@ -66,13 +66,23 @@ def stability(named: Mask, *, confidence: float, inflation: float) -> Stability:
 
 
 def _flip_rate(disagree: Floats, confidence: float, inflation: float) -> Estimate:
-    n_pairs, rate = disagree.size, float(disagree.mean())
-    if np.ptp(disagree) < 1e-12 or n_pairs < 3:
+    """The mean of (P, N) with a t interval; it errs to the wide side.
+
+    The jackknife over pairs (no smaller than the truth on average: Efron & Stein 1981) and the
+    spread between candidates are added: what an attack learnt of a candidate from the other
+    shadows shifts all of its pairs alike. Pairs alone cover .79 to .99 on cross-fitted
+    evidence, the sum .96 to 1.00 (simulation).
+    """
+    n_pairs, n_candidates = disagree.shape
+    rate, of_pair, of_candidate = float(disagree.mean()), disagree.mean(axis=1), disagree.mean(0)
+    left_out = 2 * (of_pair - rate) / max(n_pairs - 2, 1)
+    variance = inflation**2 * (left_out**2).sum() * (n_pairs - 1) / n_pairs
+    variance += ((of_candidate - rate) ** 2).sum() / (n_candidates * max(n_candidates - 1, 1))
+    if variance < ROUNDING or n_pairs < 3:
         # a mean over pairs of pairs is as sure as one over half as many (Hoeffding 1963, 5)
         return Estimate(rate, *degenerate_interval(rate, n_pairs // 2, confidence), confidence)
-    left_out = 2 * (disagree - rate) / (n_pairs - 2)
-    error = float(np.sqrt((left_out**2).sum() * (n_pairs - 1) / n_pairs))
-    half = float(stats.t.ppf((1 + confidence) / 2, n_pairs - 1)) * inflation * error
+    degrees = max(min(n_pairs, n_candidates) - 1, 1)
+    half = float(stats.t.ppf((1 + confidence) / 2, degrees) * np.sqrt(variance))
     return Estimate(rate, max(0.0, rate - half), min(1.0, rate + half), confidence)
 
 

@@ -4,7 +4,9 @@ Every band is binomial with a false-alarm rate of .001 at the rate that is asked
 fixed. Coverage asked for, of nominal .95: AUC .95 on independent pairs, .93 on cross-fitted
 evidence. The advantage's threshold is estimated, too, and percentiles of few pairs are a little
 short: .90 and .89 on independent pairs (measured .91 to .95 and .90 to .93), .92 for both on
-cross-fitted evidence, whose inflation more than makes up for it.
+cross-fitted evidence, whose inflation more than makes up for it. Predictive values follow the
+TPR; flip rates add the spread between candidates and are to cover .95 on independent pairs, .92
+on cross-fitted evidence.
 """
 
 import numpy as np
@@ -172,7 +174,7 @@ def test_precision_interval_covers_independent_pairs():
         assert not too_few(hits, 150, 0.89)
 
 
-def flip_hits(strengths, runs, n_pairs, common, *, inflation=1.0):
+def flip_hits(strengths, runs, n_pairs, common):
     """Decisions at a fixed threshold: a candidate's flip rate is 2 p (1 - p) by its strength."""
     rng = np.random.default_rng(24)
     p = stats.norm.cdf(strengths / np.sqrt(1 + common**2))
@@ -180,7 +182,7 @@ def flip_hits(strengths, runs, n_pairs, common, *, inflation=1.0):
     for _ in range(runs):
         shared = common * rng.standard_normal((n_pairs, 1))
         named = rng.standard_normal((n_pairs, strengths.size)) + shared + strengths > 0
-        found = stability(named, confidence=0.95, inflation=inflation).flip_rate
+        found = stability(named, confidence=0.95, inflation=1.0).flip_rate
         hits += covered(found, truth)
     return hits
 
@@ -189,9 +191,7 @@ def flip_hits(strengths, runs, n_pairs, common, *, inflation=1.0):
 @pytest.mark.parametrize("mean", [0.0, -1.0])
 def test_flip_rate_interval_covers_independent_pairs(common, mean):
     strengths = np.linspace(mean - 0.5, mean + 0.5, 20)
-    assert not too_few(flip_hits(strengths, 300, 24, common), 300, 0.92)
-    if common and mean:  # an error of half the size is noticed
-        assert too_few(flip_hits(strengths, 300, 24, common, inflation=0.5), 300, 0.92)
+    assert not too_few(flip_hits(strengths, 300, 24, common), 300, 0.95)
 
 
 def exposure_hits(strengths, runs, n_pairs):
@@ -302,17 +302,19 @@ def test_auc_interval_covers_lira_best_row_in_many_runs(strength):
 
 
 def rates_hits(runs, draw):
-    """How often the intervals of the advantage and of the TPR at 10 % hold their means."""
+    """How often intervals hold their means: advantage; TPR, PPV and flip rate at FPR 10 %."""
     resamples = PairResamples.draw(400, draw()[0].n_pairs, np.random.default_rng(0))
 
     def both(evidence, inflation):
         found = measure(
             evidence, fprs=(0.1,), confidence=0.95, inflation=inflation, resamples=resamples
         )
-        return found.advantage, found.tpr_at_fpr[0].tpr
+        (point,) = found.tpr_at_fpr
+        rare, even = point.precision[1].ppv, point.precision[3].ppv
+        return found.advantage, point.tpr, rare, even, point.stability.flip_rate
 
     truth = np.mean([[one.value for one in both(draw()[0], 1.0)] for _ in range(runs)], axis=0)
-    hits = np.zeros(2, dtype=int)
+    hits = np.zeros(5, dtype=int)
     for _ in range(runs):
         evidence, permuted = draw()
         found = both(evidence, cross_fitting_inflation(permuted))

@@ -84,15 +84,17 @@ def looped_flip_rate(named):
     return np.mean(rates)
 
 
-@given(st_numpy.arrays(bool, st.tuples(st.integers(3, 9), st.integers(1, 5))))
-def test_flip_rate_equals_the_loop_and_its_interval_the_jackknife(named):
+@given(st_numpy.arrays(bool, st.tuples(st.integers(3, 9), st.integers(2, 5))))
+def test_flip_rate_equals_the_loop_and_its_interval_jackknife_and_spread(named):
     found = stability(named, confidence=0.9, inflation=1.3).flip_rate
     assert found.value == pytest.approx(looped_flip_rate(named))
-    n_pairs = len(named)
+    n_pairs, n_candidates = named.shape
     left_out = [looped_flip_rate(np.delete(named, j, axis=0)) for j in range(n_pairs)]
-    error = 1.3 * np.sqrt((n_pairs - 1) * np.var(left_out))
+    rates = [looped_flip_rate(named[:, [n]]) for n in range(n_candidates)]
+    error = np.sqrt(1.3**2 * (n_pairs - 1) * np.var(left_out) + stats.sem(rates) ** 2)
     if error > 1e-9:
-        low, high = stats.t(df=n_pairs - 1, loc=found.value, scale=error).interval(0.9)
+        degrees = min(n_pairs, n_candidates) - 1
+        low, high = stats.t(df=degrees, loc=found.value, scale=error).interval(0.9)
         assert (found.low, found.high) == pytest.approx((max(low, 0), min(high, 1)))
     else:
         assert found.low <= found.value <= found.high
