@@ -13,12 +13,16 @@ from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.bottleneck import Bottleneck
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.fingerprint import Fingerprint
+from curation_audit.attacks.gibbs import Gibbs
+from curation_audit.attacks.iterative import Iterative
+from curation_audit.attacks.jaccard import Jaccard
 from curation_audit.attacks.label_only import LabelOnly
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.lira_offline import LiraOffline
 from curation_audit.attacks.loss import Loss
 from curation_audit.attacks.mask_extract import MaskExtract
+from curation_audit.attacks.mask_filter import MaskFilter
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.nearest_pool import NearestPool
 from curation_audit.attacks.quantile import Quantile
@@ -34,6 +38,10 @@ ATTACKS: Final[dict[str, type[Attack]]] = {
     "binary_lira": BinaryLira,
     "mask_trace": MaskTrace,
     "mask_extract": MaskExtract,
+    "mask_filter": MaskFilter,
+    "jaccard": Jaccard,
+    "iterative": Iterative,
+    "gibbs": Gibbs,
     "loss": Loss,
     "lira": Lira,
     "lira_offline": LiraOffline,

@@ -13,12 +13,16 @@ from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.bottleneck import Bottleneck
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.fingerprint import Fingerprint
+from curation_audit.attacks.gibbs import Gibbs
+from curation_audit.attacks.iterative import Iterative
+from curation_audit.attacks.jaccard import Jaccard
 from curation_audit.attacks.label_only import LabelOnly
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.lira_offline import LiraOffline
 from curation_audit.attacks.loss import Loss
 from curation_audit.attacks.mask_extract import MaskExtract
+from curation_audit.attacks.mask_filter import MaskFilter
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.nearest_pool import NearestPool
 from curation_audit.attacks.quantile import Quantile
@@ -37,7 +41,11 @@ CASES = {
     "extract": [Extract()],
     "binary_lira": [BinaryLira()],
     "mask_trace": [MaskTrace(), MaskTrace(center="nothing")],
-    "mask_extract": [MaskExtract(), MaskExtract(l2=0.1)],
+    "mask_extract": [MaskExtract(), MaskExtract(steps=4)],
+    "mask_filter": [MaskFilter(), MaskFilter(steps=40)],
+    "jaccard": [Jaccard()],
+    "iterative": [Iterative(), Iterative(rounds=3, nearest=4)],
+    "gibbs": [Gibbs(), Gibbs(rounds=3, nearest=4)],
     "loss": [Loss()],
     "lira": [Lira(), Lira(signal="loss", variance="shared"), Lira(variance="own")],
     "lira_offline": [LiraOffline(), LiraOffline(variance="own")],
@@ -115,10 +123,10 @@ def test_settings_are_frozen(attack):
             setattr(attack, field.name, None)
 
 
-@pytest.mark.parametrize("l2", [0.0, -1.0])
-def test_settings_out_of_range_are_refused(l2):
-    with pytest.raises(ValueError, match="l2 must be positive"):
-        MaskExtract(l2=l2)
+@pytest.mark.parametrize("steps", [0, -1])
+def test_settings_out_of_range_are_refused(steps):
+    with pytest.raises(ValueError, match="steps must be positive"):
+        MaskExtract(steps=steps)
 
 
 @ALL
@@ -260,6 +268,7 @@ HIDDEN = {
     "scores": ("probabilities", "at_pool"),
     "selection": ("scores", "probabilities", "at_pool"),
     "model": ("scores", "selection", "thresholds"),
+    "joint": (),
 }
 
 

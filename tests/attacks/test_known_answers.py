@@ -15,7 +15,6 @@ from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.gaussian import MIN_PAIRS_FOR_OWN_VARIANCE, floored, gaussian_evidence
 from curation_audit.attacks.linear import directions_of_masks, released_vectors, traced, whitened
 from curation_audit.attacks.lira_best_row import LiraBestRow
-from curation_audit.attacks.mask_extract import fit_surrogates
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.signals import log_likelihood, logit_margin
 from curation_audit.auditing.plan import AttackSettings
@@ -322,16 +321,6 @@ def test_directions_of_empty_picks_are_finite():
     found = directions_of_masks(pool, mask, unit_linearisation(np.ones(3), every))
     assert found[0].tolist() == [0.0, 0.0, 0.0]
     assert np.isfinite(found).all()
-
-
-def test_surrogates_of_picks_equal_sklearn():
-    rng = np.random.default_rng(4)
-    pool = rng.standard_normal((200, 4))
-    mask = (pool @ rng.standard_normal((4, 3)) + rng.standard_normal((200, 3)) > 0.5).T
-    found = fit_surrogates(pool, mask, l2=2.0)
-    for s in range(3):
-        model = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10).fit(pool, mask[s])
-        np.testing.assert_allclose(found[s], model.coef_[0], atol=2e-4)
 
 
 def test_tracing_equals_the_loop():
