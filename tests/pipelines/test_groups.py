@@ -1,5 +1,6 @@
 """Columns by which results are told apart: read, checked, per unit, and seen by nothing else."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -152,10 +153,13 @@ def test_yaml_groups_and_labels_become_slices(small, tables):
     for stage in result.stages:
         found = stage.headline.subgroups
         sizes = {(one.attribute, one.group): one.n_candidates for one in found.slices}
-        for attribute, column in (("label", "Befund"), ("Haus", "Haus")):
-            for group in set(tables["private"][column][first]):
-                expected = list(tables["private"][column][first]).count(group)
-                assert sizes.get((attribute, group), "pooled") in (expected, "pooled")
+        shown = {key: n for key, n in sizes.items() if key[1] != "small groups"}
+        assert shown == {
+            (attribute, group): n
+            for attribute, column in (("label", "Befund"), ("Haus", "Haus"))
+            for group, n in Counter(list(tables["private"][column])[first]).items()
+            if n >= 10
+        }
         assert sum(sizes.values()) == 2 * 30
         assert found.worst in found.slices
 
