@@ -11,9 +11,10 @@ from curation_audit.attacks.linear import RELATIVE_RANK
 from curation_audit.observations import Linearisation
 from curation_audit.types import Features, Floats, Indices, Labels, Mask
 
-N_STEPS = 50
 N_TRIED = 4
-SHARPNESS = 50.0  # of the smooth maximum over the other candidates: within log(N) / 50 of it
+# of the smooth maximum over the other candidates: from all of them to the nearest, so that the
+# first steps do not end in the nearest hollow
+SHARPNESS = np.geomspace(4, 100, 50)
 N_NEIGHBOURS = 15
 
 
@@ -56,15 +57,15 @@ def near_one(targets: Features, others: Features, is_target: Mask, similarity: f
     others = others.astype(np.float64)
     across = np.sqrt(max(1 - similarity**2, 0))
 
-    def pressure(rows: Floats) -> Floats:
+    def pressure(rows: Floats, sharpness: float) -> Floats:
         """The direction in which the smooth maximum over the others grows, on the circle."""
         cosines = np.where(is_target, -np.inf, rows @ others.T)
-        weights = np.exp(SHARPNESS * (cosines - cosines.max(axis=1, keepdims=True)))
+        weights = np.exp(sharpness * (cosines - cosines.max(axis=1, keepdims=True)))
         return _unit(_orthogonal(weights @ others, wanted))
 
-    direction = -pressure(wanted)
-    for step in range(N_STEPS):
-        push = pressure(similarity * wanted + across * direction)
+    direction = -pressure(wanted, SHARPNESS[0])
+    for step, sharpness in enumerate(SHARPNESS):
+        push = pressure(similarity * wanted + across * direction, sharpness)
         direction = _unit(_orthogonal(direction - push / np.sqrt(step + 4), wanted))
     return _unit(similarity * wanted + across * direction)
 
