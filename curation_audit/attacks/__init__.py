@@ -16,7 +16,9 @@ from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.attacks.gibbs import Gibbs
 from curation_audit.attacks.iterative import Iterative
 from curation_audit.attacks.jaccard import Jaccard
+from curation_audit.attacks.known_others import KnownOthers
 from curation_audit.attacks.label_only import LabelOnly
+from curation_audit.attacks.least_squares import LeastSquares
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.lira_offline import LiraOffline
@@ -24,17 +26,25 @@ from curation_audit.attacks.loss import Loss
 from curation_audit.attacks.mask_extract import MaskExtract
 from curation_audit.attacks.mask_filter import MaskFilter
 from curation_audit.attacks.mask_trace import MaskTrace
+from curation_audit.attacks.matched_filter import MatchedFilter
 from curation_audit.attacks.nearest_pool import NearestPool
 from curation_audit.attacks.quantile import Quantile
 from curation_audit.attacks.rmia import Rmia
 from curation_audit.attacks.rmia_offline import RmiaOffline
+from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.trace import Trace
+from curation_audit.attacks.voting import Voting
 
 ATTACKS: Final[dict[str, type[Attack]]] = {
     "lira_best_row": LiraBestRow,
     "trace": Trace,
     "extract": Extract,
+    "matched_filter": MatchedFilter,
+    "shadow_filter": ShadowFilter,
+    "known_others": KnownOthers,
+    "least_squares": LeastSquares,
+    "voting": Voting,
     "binary_lira": BinaryLira,
     "mask_trace": MaskTrace,
     "mask_extract": MaskExtract,

@@ -16,7 +16,9 @@ from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.attacks.gibbs import Gibbs
 from curation_audit.attacks.iterative import Iterative
 from curation_audit.attacks.jaccard import Jaccard
+from curation_audit.attacks.known_others import KnownOthers
 from curation_audit.attacks.label_only import LabelOnly
+from curation_audit.attacks.least_squares import LeastSquares
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.lira_offline import LiraOffline
@@ -24,12 +26,15 @@ from curation_audit.attacks.loss import Loss
 from curation_audit.attacks.mask_extract import MaskExtract
 from curation_audit.attacks.mask_filter import MaskFilter
 from curation_audit.attacks.mask_trace import MaskTrace
+from curation_audit.attacks.matched_filter import MatchedFilter
 from curation_audit.attacks.nearest_pool import NearestPool
 from curation_audit.attacks.quantile import Quantile
 from curation_audit.attacks.rmia import Rmia
 from curation_audit.attacks.rmia_offline import RmiaOffline
+from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.trace import Trace
+from curation_audit.attacks.voting import Voting
 from curation_audit.observations import KNOWABLE, Stage
 from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc
 from tests.attacks import world as worlds
@@ -39,6 +44,11 @@ CASES = {
     "lira_best_row": [LiraBestRow()],
     "trace": [Trace()],
     "extract": [Extract()],
+    "matched_filter": [MatchedFilter()],
+    "shadow_filter": [ShadowFilter()],
+    "known_others": [KnownOthers()],
+    "least_squares": [LeastSquares()],
+    "voting": [Voting()],
     "binary_lira": [BinaryLira()],
     "mask_trace": [MaskTrace(), MaskTrace(center="nothing")],
     "mask_extract": [MaskExtract(), MaskExtract(steps=4)],
@@ -62,6 +72,17 @@ CASES = {
 }
 ALL = pytest.mark.parametrize(
     "attack", [attack for name in sorted(CASES) for attack in CASES[name]], ids=repr
+)
+# the adversary of differential privacy reads the other coins of the row that he attacks
+COINLESS = pytest.mark.parametrize(
+    "attack",
+    [
+        attack
+        for name in sorted(CASES)
+        for attack in CASES[name]
+        if "memberships" not in attack.needs
+    ],
+    ids=repr,
 )
 LINEAR, NEAREST = frozen(make_world()), frozen(make_world(scorer=worlds.NEAREST))
 N_SHADOWS, N_CANDIDATES = LINEAR.inclusion.shape
@@ -221,7 +242,7 @@ def test_order_of_candidates_does_not_count(attack):
     close(turned, evidence(attack, here)[:, order])
 
 
-@ALL
+@COINLESS
 @pytest.mark.parametrize("tested", [0, 7, N_SHADOWS - 2])
 def test_evidence_uses_neither_its_row_nor_the_partner(attack, tested):
     here = world_of(attack)
@@ -242,7 +263,7 @@ def test_evidence_uses_neither_its_row_nor_the_partner(attack, tested):
         assert (changed[partner] != evidence(attack, here)[partner]).any()
 
 
-@ALL
+@COINLESS
 def test_evidence_uses_no_pair_that_is_not_known(attack):
     here = world_of(attack)
     # what bounds rest on: of the pairs that are not known, nothing but the tested observation
@@ -283,6 +304,24 @@ def test_evidence_uses_nothing_that_the_tested_shadow_does_not_show(attack, test
     # and what it does show is used
     shown = evidence(attack, here, observation=changed)
     assert (shown[tested] != evidence(attack, here)[tested]).any()
+
+
+@pytest.mark.parametrize(
+    "attack", [one for name in CASES for one in CASES[name] if "memberships" in one.needs], ids=repr
+)
+@pytest.mark.parametrize("known", [None, 7], ids=["all pairs", "a fit block"])
+def test_who_knows_the_other_coins_uses_all_but_the_candidates_own(attack, known):
+    here = world_of(attack)
+    fit = None if known is None else np.arange(N_SHADOWS // 2) < known
+    knowledge = dataclasses.replace(here.knowledge, known_pairs=fit)
+    before = evidence(attack, here, knowledge=knowledge)
+    tested, n = N_SHADOWS - 3, 5
+    flipped = here.inclusion.copy()
+    flipped[[tested - 1, tested], n] ^= True
+    partner = with_shadow(here.observation, tested - 1, another_world(attack, seed=9).observation)
+    changed = evidence(attack, here, inclusion=flipped, observation=partner, knowledge=knowledge)
+    np.testing.assert_allclose(changed[tested, n], before[tested, n], rtol=1e-9)
+    assert (changed[tested] != before[tested]).any()
 
 
 @ALL
