@@ -13,7 +13,7 @@ from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Floats, Inclusion
 
-MOST_PRIOR_COUNTS = 1e6
+LEAST_TRIGAMMA = 4e-6  # of about a million degrees of freedom
 NEWTON_STEPS = 12
 
 
@@ -21,9 +21,11 @@ NEWTON_STEPS = 12
 class Bavaria:
     """Ratio of Student-t predictive densities of a signal at the candidate, in against out.
 
-    Mean and variance of a candidate's signal have a normal-inverse-gamma prior, in shadows and
-    out shadows each, which is fitted to all candidates: the variances by the moments of their
-    logarithms (Smyth 2004, section 6.2), the means by their spread over candidates.
+    What few shadows cannot fix is left to priors that are fitted to all candidates: variances
+    are inverse-gamma, by the moments of their logarithms (Smyth 2004, section 6.2), first those
+    of candidates, then how far a candidate's two sides differ; and the gap between in and out is
+    normal, by its spread over candidates beyond sampling error. A candidate's level has a flat
+    prior. Most is gained below 64 shadows.
     """
 
     name: ClassVar[str] = "bavaria"
@@ -33,7 +35,8 @@ class Bavaria:
         {"algorithm", "candidates", "confidences", "labels", "pool", "queries at the candidates"}
     )
     source: ClassVar[str] = (
-        "Brannvall 2026, arXiv:2603.11799; prior after Smyth 2004, doi:10.2202/1544-6115.1027"
+        "after Brannvall 2026, arXiv:2603.11799; priors of this project, after Smyth 2004, "
+        "doi:10.2202/1544-6115.1027"
     )
     cost: ClassVar[str] = "S N C"
 
@@ -60,7 +63,7 @@ class Bavaria:
 class Predictive:
     """Student-t densities; axis 1 holds "in" first, then "out".
 
-    ``location``, ``scale2`` (P, 2, N): centre and squared scale. ``freedom`` (P, 2, 1).
+    ``location``, ``scale2`` (P, 2, N): centre and squared scale. ``freedom`` (P, 1, 1).
     """
 
     location: Floats
@@ -69,7 +72,7 @@ class Predictive:
 
     def log_density(self, tested: Floats, hypothesis: int, resolution: float) -> Floats:
         """Of both shadows (P, 2, N) of each pair under one hypothesis."""
-        freedom = self.freedom[:, hypothesis, None]
+        freedom = self.freedom
         scale2 = self.scale2[:, hypothesis, None]
         away = tested - self.location[:, hypothesis, None]
         away[np.abs(away) < resolution] = 0.0
@@ -83,25 +86,41 @@ class Predictive:
 
 
 def fitted(found: Moments) -> Predictive:
-    """The predictive densities after the other pairs, with a prior fitted to all candidates."""
+    """The predictive densities after the other pairs, with priors fitted to all candidates."""
     n = found.counts[:, None, None]
+    variance, freedom = _variances(found, n)
+    middle = found.mean.mean(axis=1, keepdims=True)
+    effect = found.mean[:, :1] - found.mean[:, 1:]
+    error = variance.sum(axis=1, keepdims=True) / n
+    typical = effect.mean(axis=2, keepdims=True)
+    spread = np.maximum(((effect - typical) ** 2 - error).mean(axis=2, keepdims=True), 0)
+    share = spread / (spread + error)
+    half = (typical + share * (effect - typical)) / 2
+    return Predictive(
+        location=np.concatenate([middle + half, middle - half], axis=1),
+        scale2=variance + (1 + share) * error / 4,
+        freedom=freedom,
+    )
+
+
+def _variances(found: Moments, n: Floats) -> tuple[Floats, Floats]:
+    """Variances of the signal with and without the candidate, (P, 2, N), and their freedom.
+
+    First a variance of each candidate, as if it were the same in and out but for a factor that
+    all candidates share; then each side's own, pulled to it as far as the two sides agree.
+    """
     freedom = np.maximum(n - 1, 1)
     variance = np.maximum(found.variance, found.floor)
-    prior_freedom, prior_variance = variance_prior(variance, freedom)
-    centre = found.mean.mean(axis=2, keepdims=True)
-    typical = variance.mean(axis=2, keepdims=True)
-    of_means = ((found.mean - centre) ** 2).mean(axis=2, keepdims=True) - typical / n
-    # how many shadows the prior mean is worth; few where candidates differ
-    worth = typical / np.maximum(of_means, typical / MOST_PRIOR_COUNTS)
-    pull = worth * n / (worth + n)
-    squares = prior_freedom * prior_variance + (n - 1) * variance
-    squares += pull * (found.mean - centre) ** 2
-    posterior_freedom = prior_freedom + n
-    return Predictive(
-        location=(worth * centre + n * found.mean) / (worth + n),
-        scale2=squares / posterior_freedom * (1 + 1 / (worth + n)),
-        freedom=posterior_freedom,
-    )
+    factor = variance.mean(axis=2, keepdims=True)
+    relative = variance / factor
+    of_candidate = relative.mean(axis=1, keepdims=True)
+    prior, level = variance_prior(of_candidate, 2 * freedom)
+    of_candidate = (prior * level + 2 * freedom * of_candidate) / (prior + 2 * freedom)
+    apart = np.log(relative[:, :1] / relative[:, 1:])
+    excess = apart.var(axis=2, keepdims=True) / 2 - polygamma(1, freedom / 2)
+    agreed = 2 * inverse_trigamma(np.maximum(excess, LEAST_TRIGAMMA))
+    pulled = (agreed * of_candidate + freedom * relative) / (agreed + freedom)
+    return factor * pulled, 1 / (1 / (agreed + freedom) + 1 / (prior + 2 * freedom))
 
 
 def variance_prior(variance: Floats, freedom: Floats) -> tuple[Floats, Floats]:
@@ -113,7 +132,7 @@ def variance_prior(variance: Floats, freedom: Floats) -> tuple[Floats, Floats]:
     logs = np.log(variance)
     centre = logs.mean(axis=2, keepdims=True)
     excess = logs.var(axis=2, keepdims=True) - polygamma(1, freedom / 2)
-    prior = 2 * inverse_trigamma(np.maximum(excess, 4 / MOST_PRIOR_COUNTS))
+    prior = 2 * inverse_trigamma(np.maximum(excess, LEAST_TRIGAMMA))
     half, half_prior = freedom / 2, prior / 2
     level = centre - digamma(half) + np.log(half) + digamma(half_prior) - np.log(half_prior)
     return prior, np.exp(level)
