@@ -1,9 +1,10 @@
 """Voting: what the score of the nearest private row says of each candidate near a pool row."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curation_audit.attacks.base import known_candidates, known_pool
 from curation_audit.observations import Candidates, Knowledge, Observation, Stage
@@ -16,6 +17,8 @@ CERTAIN: Final = -float(np.log(FALSE_VOTES))
 POOL_ROWS_PER_BLOCK: Final = 1024
 MOST_DECIMALS: Final = 6
 
+Ranks: TypeAlias = NDArray[np.uint8]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voting:
@@ -25,8 +28,8 @@ class Voting:
     somebody exactly as similar is in: surely where that is one candidate, else one of g, who
     each get ``-log(1 - 2^(1 - g))``, the log ratio for "one of g is in" with fair coins.
     Candidates whom any row rules out do not count among the g, and no vote is given where rows
-    that are always in explain the score. Votes count as independent, and a sure one as wrong
-    once in a million.
+    that are always in explain the score. Sure votes count as independent, each wrong once in a
+    million; of a candidate's shared votes the strongest counts.
 
     A row votes on the 32 candidates that are nearest to it: with fair coins, none of them is in
     once in 2^32. Equal means up to the rounding of single precision, or up to half a step where
@@ -103,8 +106,8 @@ class Places:
     ``upto`` are as similar: uint8 (S, m). ``explained`` bool (S, m): nobody has to be in.
     """
 
-    above: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-    upto: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    above: Ranks
+    upto: Ranks
     explained: Mask
 
     @classmethod
@@ -117,13 +120,9 @@ class Places:
         n_kept = nearest.similarity.shape[1]
         for start in range(0, scores.shape[1], POOL_ROWS_PER_BLOCK):
             block = slice(start, start + POOL_ROWS_PER_BLOCK)
-            high, low = scores[:, block] + slack, scores[:, block] - slack
-            for similarity in nearest.similarity[block].T:  # one rank of all rows and shadows
-                as_similar = similarity >= low
-                if not as_similar.any():
-                    break
-                above[:, block] += similarity > high
-                upto[:, block] += as_similar
+            above[:, block], upto[:, block] = _located(
+                scores[:, block], slack, nearest.similarity[block]
+            )
         if not nearest.complete:  # somebody further down may be as similar
             explained |= upto == n_kept
         return cls(above, upto, explained)
@@ -131,34 +130,59 @@ class Places:
     def against(self, nearest: Neighbours, n_candidates: int) -> Floats:
         """How many rows say that a candidate is out, (S, N)."""
         votes = np.zeros(self.above.shape[0] * n_candidates)
-        for rank in range(int(self.above.max(initial=0))):
-            shadow, row = np.nonzero(self.above > rank)
+        shadow, row = np.nonzero(self.above)
+        left = self.above[shadow, row]
+        rank = 0
+        while len(shadow) > 0:  # the entries that go on halve with every rank
             at = shadow * n_candidates + nearest.candidate[row, rank]
             votes += np.bincount(at, minlength=len(votes))
+            rank += 1
+            more = left > rank
+            shadow, row, left = shadow[more], row[more], left[more]
         return votes.reshape(-1, n_candidates)
 
     def in_favour(self, nearest: Neighbours, against: Floats) -> Floats:
         """The votes for each candidate, weighed by how many others could explain the score.
 
-        Only candidates whom no row rules out count, but one who stands alone always does.
+        Only candidates whom no row rules out share a vote; who stands alone always has it. Of
+        shared votes the strongest counts, as rows near each other say the same.
         """
-        shadow, row = np.nonzero((self.upto > self.above) & ~self.explained)
-        first, last = (one[shadow, row].astype(np.int64) for one in (self.above, self.upto))
-        alone = last - first == 1
-        n_left = np.zeros(len(shadow), dtype=np.int64)
-        votes = np.zeros(against.size)
-        for count_only in (True, False):
-            for step in range(int((last - first).max(initial=0))):
-                here = np.flatnonzero(first + step < last)
-                at = nearest.candidate[row[here], first[here] + step]
-                at = at + shadow[here] * against.shape[1]
-                counts = (against.ravel()[at] == 0) | alone[here]
-                if count_only:
-                    n_left[here] += counts
-                else:
-                    weight = vote_for(n_left[here[counts]])
-                    votes += np.bincount(at[counts], weights=weight, minlength=len(votes))
-        return votes.reshape(against.shape)
+        n_candidates = against.shape[1]
+        size = self.upto - self.above
+        size[self.explained] = 0
+        shadow, row = np.nonzero(size == 1)
+        at = shadow * n_candidates + nearest.candidate[row, self.above[shadow, row]]
+        votes = CERTAIN * np.bincount(at, minlength=against.size)
+        shadow, row = np.nonzero(size > 1)
+        first = self.above[shadow, row].astype(np.int64)
+        beyond = self.upto[shadow, row].astype(np.int64)
+        sharing = []
+        n_sharing = np.zeros(len(shadow), dtype=np.int64)
+        for step in range(int(size.max(initial=0)) if len(shadow) else 0):
+            group = np.flatnonzero(first + step < beyond)
+            at = nearest.candidate[row[group], first[group] + step] + shadow[group] * n_candidates
+            possible = against.ravel()[at] == 0
+            sharing.append((group[possible], at[possible]))
+            n_sharing[group[possible]] += 1
+        shared = np.zeros(against.size)
+        for group, at in sharing:
+            np.maximum.at(shared, at, vote_for(n_sharing[group]))
+        favour: Floats = (votes + shared).reshape(against.shape)
+        return favour
+
+
+def _located(scores: Scores, slack: Features, nearest: Features) -> tuple[Ranks, Ranks]:
+    """``above`` and ``upto`` of ``Places`` for a block of rows, nearest (rows, K)."""
+    high, low = scores + slack, scores - slack
+    above = np.zeros(scores.shape, dtype=np.uint8)
+    upto = np.zeros(scores.shape, dtype=np.uint8)
+    for similarity in nearest.T:  # one rank of all rows and shadows
+        as_similar = similarity >= low
+        if not as_similar.any():
+            break
+        upto += as_similar.view(np.uint8)
+        above += (similarity > high).view(np.uint8)
+    return above, upto
 
 
 def vote_for(n_possible: Indices) -> Floats:
@@ -176,11 +200,13 @@ def tolerance(scores: Scores) -> Floats:
     """
     size = np.abs(scores).max(axis=1, initial=0)
     rounding = 8 * np.finfo(np.float32).eps * size.astype(np.float64)
-    step = np.zeros(len(scores))
+    step, left = np.zeros(len(scores)), np.arange(len(scores))
     for decimals in reversed(range(MOST_DECIMALS + 1)):
-        units = scores.astype(np.float64) * 10.0**decimals
+        told = 10.0**decimals * rounding[left]
+        units = scores[left] * 10.0**decimals
         error = np.abs(units - np.rint(units)).max(axis=1, initial=0)
-        told = 10.0**decimals * rounding
-        step[(error <= told) & (told < 0.1)] = 10.0**-decimals
+        rounded = (error <= told) | (told >= 0.1)  # or too fine to be told
+        left = left[rounded]
+        step[left[told[rounded] < 0.1]] = 10.0**-decimals
     slack: Floats = rounding + step / 2
     return slack
