@@ -1,14 +1,17 @@
 """What the command line shows: progress, the plan of an audit, and its result."""
 
+import dataclasses
+import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from curation_audit.results import Estimate, StageResult, duration
+from curation_audit.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from curation_audit.auditing.engine import AuditResult
     from curation_audit.auditing.forecast import Forecast
     from curation_audit.auditing.progress import Progress
+    from curation_audit.doctor import CheckResult
 
 SECONDS_BETWEEN_LINES = 5.0
 ONE_PERCENT = 0.01
@@ -231,3 +235,45 @@ def show_forecast(forecast: "Forecast") -> None:
     console.print(table)
     for warning in forecast.warnings:
         console.print(escape(f"warning: {warning}"))
+
+
+def show_checkup(results: "Sequence[CheckResult]") -> None:
+    """The table of the self-test on standard output, and what it comes to."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = _console()
+    table = Table(title="Can the numbers of this installation be trusted?")
+    table.add_column("check", overflow="fold", ratio=3)
+    table.add_column("expected", overflow="fold", ratio=3)
+    table.add_column("found", overflow="fold", ratio=4)
+    table.add_column("", no_wrap=True, min_width=len("FAILED"))
+    for group, members in itertools.groupby(results, key=lambda one: one.group):
+        table.add_section()
+        table.add_row(f"[bold]{escape(group)}[/bold]", "", "", "")
+        for one in members:
+            state = "ok" if one.passed else "[bold red]FAILED[/bold red]"
+            table.add_row(escape(one.name), escape(one.expected), escape(one.found), state)
+    console.print(table)
+    console.print(escape(_checkup_verdict(results)))
+
+
+def _checkup_verdict(results: "Sequence[CheckResult]") -> str:
+    failed = [one.name for one in results if not one.passed]
+    took = f"({duration(sum(one.seconds for one in results))})"
+    if not failed:
+        return f"verdict: all {len(results)} checks passed {took}."
+    return (
+        f"verdict: {len(failed)} of {len(results)} checks FAILED {took}: {', '.join(failed)}. "
+        "No number of this installation can be trusted until the cause is found."
+    )
+
+
+def checkup_summary(results: "Sequence[CheckResult]", exit_code: int) -> dict[str, Any]:
+    """The table of the self-test for machines."""
+    return {
+        "version": __version__,
+        "checks": [dataclasses.asdict(one) for one in results],
+        "n_failed": sum(not one.passed for one in results),
+        "exit_code": exit_code,
+    }
