@@ -2,8 +2,8 @@
 
 Each is simulated over pairs of shadows, attacked by who knows everything but the coin, and held
 against its claim as an audit does it: the claim is refuted where a *lower limit* lies above what
-it allows. Every violation must be refuted, no twin may be. Limits hold at 99.9 %: twins are as
-leaky as their claim allows, and refuting one by bad luck would discredit the rest.
+it allows. Every violation must be refuted, no twin may be. Limits hold at 99.9 %: the twins of the
+sums leak all that their claim allows, and refuting one by bad luck would discredit the rest.
 """
 
 from collections.abc import Callable, Sequence
