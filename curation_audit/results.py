@@ -286,13 +286,15 @@ class StageBounds:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedStage:
-    """A claim at one stage: ``refuted`` where ``pair_share_low`` exceeds what it allows.
+    """A claim at one stage: ``refuted`` where a limit exceeds what it allows.
 
-    ``pair_share_low`` holds for all stages together (Bonferroni).
+    ``epsilon_low``: by one-run guesses; ``None`` where every attack reads coins of the row. Both
+    limits hold for all stages together (Bonferroni).
     """
 
     stage: Stage
     pair_share_low: float
+    epsilon_low: float | None
     refuted: bool
 
 
@@ -300,11 +302,13 @@ class ClaimedStage:
 class ClaimResult:
     """A claimed guarantee beside what was measured.
 
-    ``tpr`` at ``fpr`` and the other ceilings are what the claim lets any attack reach on average;
-    ``pair_share`` what it lets the share of ``StageBounds`` be.
+    ``constants``: what the claim states, by the names of its kind. ``tpr`` at ``fpr`` (ascending,
+    the rates of the audit among them) and the other ceilings are what the claim lets any attack
+    reach on average; ``pair_share`` what it lets the share of ``StageBounds`` be.
     """
 
     kind: str
+    constants: Mapping[str, float]
     adjacency: Adjacency
     epsilon: float | None
     delta: float

@@ -21,7 +21,7 @@ from curation_audit.auditing.choice import (
     reads_coins,
 )
 from curation_audit.auditing.evidence import AttackEvidence, Game
-from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.plan import AttackSettings, AuditPlan
 from curation_audit.dp.claims import Claim
 from curation_audit.observations import Stage
 from curation_audit.results import (
@@ -32,6 +32,7 @@ from curation_audit.results import (
     StageBounds,
 )
 from curation_audit.statistics.bounds import (
+    Guesses,
     best_n_per_row,
     bonferroni_confidence,
     clopper_pearson_epsilon,
@@ -141,29 +142,47 @@ def judge_bounds(
 
 
 def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> ClaimResult | None:
-    """The plan's claim against the pair-mean limits of all stages, which hold together.
+    """The plan's claim against two limits at every stage, which hold together for all of them.
 
-    One method, declared beforehand: the pair mean tests any kind of claim, and at the claim
-    itself, so that no hypothesis beside the claim is needed.
+    Both are declared beforehand and need no hypothesis beside the claim: the pair mean tests the
+    claim itself, and one-run guesses the epsilon that it comes to at the audit's delta. They share
+    the error of all stages (Bonferroni).
     """
     if plan.claim is None:
         return None
-    confidence = bonferroni_confidence(plan.attack.confidence, len(plan.stages))
-    allowed, stages = plan.claim.pair_share(), []
+    settings = plan.attack
+    confidence = bonferroni_confidence(settings.confidence, 2 * len(plan.stages))
+    allowed, claimed = plan.claim.pair_share(), plan.claim.epsilon_at(settings.delta)
+    stages = []
     for stage in plan.stages:
-        chosen = choose(attacks_at(stage, found), game)
-        if chosen is not None:
-            low = pair_mean_lower(chosen.evaluation.shares, confidence)
-            stages.append(ClaimedStage(stage, low, low > allowed))
-    return _beside(plan.claim, plan.attack.delta, tuple(stages))
+        able = attacks_at(stage, found)
+        chosen, coinless = choose(able, game), _coinless(plan, able, game)
+        if chosen is None:
+            continue
+        low, epsilon = pair_mean_lower(chosen.evaluation.shares, confidence), None
+        if coinless is not None:
+            counted = guessed(coinless, settings.delta, confidence)
+            epsilon = one_run_epsilon(*counted, settings.delta, confidence)
+        refuted = low > allowed or (epsilon is not None and epsilon > claimed)
+        stages.append(ClaimedStage(stage, low, epsilon, refuted))
+    return _beside(plan.claim, settings, tuple(stages))
 
 
-def _beside(claim: Claim, delta: float, stages: tuple[ClaimedStage, ...]) -> ClaimResult:
+def _coinless(plan: AuditPlan, able: Sequence[AttackEvidence], game: Game) -> Chosen | None:
+    """The best attack that reads no coin of a row, if there is one."""
+    return choose([one for one in able if not reads_coins(plan, one.attack)], game)
+
+
+def _beside(
+    claim: Claim, settings: AttackSettings, stages: tuple[ClaimedStage, ...]
+) -> ClaimResult:
     """What a claim allows, beside what the stages showed."""
+    delta = settings.delta
     epsilon = claim.epsilon_at(delta)
-    fpr = np.geomspace(SMALLEST_DRAWN_FPR, 1, N_DRAWN)
+    fpr = np.union1d(np.geomspace(SMALLEST_DRAWN_FPR, 1, N_DRAWN), settings.fpr)
     return ClaimResult(
         kind=claim.kind,
+        constants={n: v for n, v in vars(claim).items() if isinstance(v, int | float)},
         adjacency=claim.adjacency,
         epsilon=epsilon if np.isfinite(epsilon) else None,
         delta=delta,
@@ -189,7 +208,7 @@ def stage_bounds(
     if chosen is None:
         return None
     terms = (plan.attack.delta, plan.attack.confidence)
-    coinless = choose([one for one in able if not reads_coins(plan, one.attack)], game)
+    coinless = _coinless(plan, able, game)
     shares = chosen.evaluation.shares
     return StageBounds(
         stage=stage,
@@ -214,11 +233,16 @@ def pair_mean_bounds(chosen: Chosen, delta: float, confidence: float) -> tuple[E
     return Terms(delta, confidence).state(PAIR_MEAN, (shares,), (len(shares),), counts, PAIRS)
 
 
-def one_run_bounds(chosen: Chosen, delta: float, confidence: float) -> tuple[EpsilonBound, ...]:
-    """Right guesses of coins, one row per evaluation pair (the first)."""
+def guessed(chosen: Chosen, delta: float, confidence: float) -> Guesses:
+    """The guesses of one row per evaluation pair (the first); how many, the fit block says."""
     fit, evaluation, centre = chosen.fit, chosen.evaluation, centres(chosen.fit)
     n_per_row = best_n_per_row(fit.evidence[0::2], fit.inclusion[0::2], centre, delta, confidence)
-    counted = guesses(evaluation.evidence[0::2], evaluation.inclusion[0::2], centre, n_per_row)
+    return guesses(evaluation.evidence[0::2], evaluation.inclusion[0::2], centre, n_per_row)
+
+
+def one_run_bounds(chosen: Chosen, delta: float, confidence: float) -> tuple[EpsilonBound, ...]:
+    """Right guesses of coins."""
+    counted = guessed(chosen, delta, confidence)
     m, r, v = counted
     counts = {"canaries": m, "guesses": r, "right": v}
     return Terms(delta, confidence).state(
