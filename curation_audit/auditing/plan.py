@@ -267,7 +267,7 @@ def design_warnings(plan: AuditPlan) -> list[str]:
     if plan.attack.canaries is not None:
         warnings.append(
             f"The candidates are {plan.data.n_canaries} canaries: records made up from the public "
-            "pool to leak as much as a record can. The numbers are about them, not about the real "
+            "pool to be more exposed than real ones. The numbers are about them, not about the real "
             "private rows, which are in every shadow."
         )
     if plan.attack.shadows < FEW_SHADOWS:

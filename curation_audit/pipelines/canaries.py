@@ -1,4 +1,4 @@
-"""Canaries: made-up records that leak as much as a record can, to be the candidates at stake.
+"""Canaries: made-up records that leak more than real ones, to be the candidates at stake.
 
 They are made from the public pool and the seed only, so they tell nothing about the private set.
 """
