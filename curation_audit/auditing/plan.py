@@ -105,7 +105,9 @@ class AttackSettings:
                 "attack.confidence", f"found {self.confidence}", "expected 0.5 or more, below 1"
             )
         if not 0 < self.delta < 1:
-            raise SettingError("attack.delta", f"found {self.delta}", "expected a number above 0 and below 1")
+            raise SettingError(
+                "attack.delta", f"found {self.delta}", "expected a number above 0 and below 1"
+            )
         if self.canaries is not None and self.targets != "all":
             raise SettingError(
                 "attack.targets",
@@ -267,8 +269,8 @@ def design_warnings(plan: AuditPlan) -> list[str]:
     if plan.attack.canaries is not None:
         warnings.append(
             f"The candidates are {plan.data.n_canaries} canaries: records made up from the public "
-            "pool to be more exposed than real ones. The numbers are about them, not about the real "
-            "private rows, which are in every shadow."
+            "pool to be more exposed than real ones. The numbers are about them, not about the "
+            "real private rows, which are in every shadow."
         )
     if plan.attack.shadows < FEW_SHADOWS:
         warnings.append(
