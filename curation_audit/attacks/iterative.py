@@ -85,7 +85,10 @@ class Iterative:
             held = (votes > 0)[:, pairs.candidate]
             false = pairs.nearest(held & must & ~picked, resolution)
             wrong = agreement(held & may, mask, pairs) < self.agreement
-            strikes = strikes + wrong[:, None] * pairs.per_candidate(shares(false, pairs))
+            false = false & wrong[:, None]
+            if not false.any():
+                break
+            strikes = strikes + pairs.per_candidate(shares(false, pairs))
         return np.where(strikes > 0, -strikes, votes)
 
 

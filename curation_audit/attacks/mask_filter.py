@@ -9,7 +9,7 @@ from curation_audit import checks
 from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
 from curation_audit.observations import Knowledge, Linearisation, Observation, Stage
 from curation_audit.streams import ShadowStreams
-from curation_audit.training.halfspaces import HalfSpaces, fit_half_spaces
+from curation_audit.training.halfspaces import HalfSpaces, Whitening, fit_half_spaces
 from curation_audit.types import Evidence, Floats, Inclusion
 
 LEAST_NOISE = 1e-6  # of what the coins move
@@ -52,7 +52,7 @@ class MaskFilter:
         linearised = known_linearisation(knowledge)
         pool = known_pool(knowledge)[:, linearised.slopes]
         cuts = fit_half_spaces(pool, observation.selection.mask(), self.steps)
-        moves = Moves.of(linearised, cuts)
+        moves = Moves.of(linearised, cuts.whitening)
         return filtered(directions(cuts), inclusion, moves, OtherPairs.of(knowledge, inclusion))
 
 
@@ -71,10 +71,10 @@ class Moves:
     noise: float
 
     @classmethod
-    def of(cls, linearised: Linearisation, cuts: HalfSpaces) -> "Moves":
+    def of(cls, linearised: Linearisation, whitening: Whitening) -> "Moves":
         """A slope w on rows is the slope ``root^-1 w`` on whitened rows."""
         slopes = linearised.slopes
-        unwhiten = np.linalg.pinv(cuts.whitening.root)
+        unwhiten = np.linalg.pinv(whitening.root)
         shifts = linearised.influence[:, slopes] @ unwhiten.T
         covariance = shifts.T @ shifts / 4
         added = np.zeros_like(covariance)

@@ -127,15 +127,15 @@ def found_thresholds(
     mask = observation.selection.mask()
     value = centre
     for _ in range(ZOOMS):
-        value = search(value, step, mask, pairs)
-        step = np.maximum(step / STEPS, resolution)
-    return Thresholds(value, 2 * step)
+        value, slack = search(value, step, mask, pairs)
+        step = np.maximum(slack / STEPS, resolution)
+    return Thresholds(value, slack)
 
 
-def search(centre: Floats, step: Floats, mask: Mask, pairs: NearPairs) -> Floats:
-    """The middle of those thresholds (S,) on a grid that explain the most picks."""
+def search(centre: Floats, step: Floats, mask: Mask, pairs: NearPairs) -> tuple[Floats, Floats]:
+    """Thresholds on a grid that explain the most picks: their middle, how far they reach, (S,)."""
     offsets = np.arange(-STEPS, STEPS + 1)
-    found = np.empty_like(centre)
+    middle, width = np.empty_like(centre), np.empty_like(centre)
     for block in pairs.blocks(centre.shape[0]):
         grid = centre[block, None] + offsets * step[block, None]
         explained = np.stack(
@@ -143,8 +143,10 @@ def search(centre: Floats, step: Floats, mask: Mask, pairs: NearPairs) -> Floats
             axis=1,
         )
         best = explained == explained.max(axis=1, keepdims=True)
-        found[block] = (grid * best).sum(axis=1) / best.sum(axis=1)
-    return found
+        low = np.where(best, grid, np.inf).min(axis=1)
+        high = np.where(best, grid, -np.inf).max(axis=1)
+        middle[block], width[block] = (low + high) / 2, (high - low) / 2 + step[block]
+    return middle, width
 
 
 def explained_picks(value: Floats, mask: Mask, pairs: NearPairs) -> Floats:

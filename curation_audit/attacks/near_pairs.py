@@ -98,6 +98,9 @@ def similarities(pool: Features, candidates: Candidates) -> Features:
     """The similarity of each row to each candidate's most similar row: (rows, N)."""
     per_row = pool @ candidates.features.T
     order = np.argsort(candidates.unit, kind="stable")
+    if order.shape[0] == candidates.n_candidates:
+        alone: Features = per_row[:, order]
+        return alone
     starts = np.searchsorted(candidates.unit[order], np.arange(candidates.n_candidates))
     best: Features = np.maximum.reduceat(per_row[:, order], starts, axis=1)
     return best
