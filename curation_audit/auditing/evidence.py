@@ -21,7 +21,7 @@ from curation_audit.types import Evidence, Floats, Inclusion, Mask
 
 N_FOLDS = 5
 BLIND_RIDGE = 1.0
-FEWEST_FIT_PAIRS, MOST_FIT_PAIRS = 3, 128
+FEWEST_FIT_PAIRS, MOST_FIT_PAIRS = 3, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def draw_game(plan: AuditPlan) -> Game:
 
 
 def n_fit_pairs(n_shadows: int) -> int:
-    """Half of the pairs; attacks gain little from more than 128, and bounds gain from the rest."""
+    """Half of the pairs; attacks gain little from more than 64, and bounds gain from the rest."""
     return int(np.clip(n_shadows // 4, FEWEST_FIT_PAIRS, MOST_FIT_PAIRS))
 
 
@@ -115,7 +115,7 @@ def collect_evidence(
     seen = Seen(seen_by(plan, curations.shadows), seen_by(plan, curations.null))
     with one_thread(), progress.phase("attacks", len(what_is_missing)) as advance:
         for name, missing in what_is_missing.items():
-            attack = ATTACKS[name]()
+            attack = ATTACKS[name]
             if missing:
                 found.append(AttackEvidence(name, attack.stage, attack, missing))
             else:

@@ -23,8 +23,10 @@ from curation_audit.types import Floats
 if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
-PROFILE_STEPS = 500
-SMALLEST_DELTA = 1e-9
+PROFILE_STEPS: Final = 500
+SMALLEST_DELTA: Final = 1e-9
+LARGEST_EPSILON: Final = 600.0
+"""Beyond it e^epsilon leaves the floats; nothing that an audit could measure is ruled out there."""
 
 
 class Claim(Protocol):
@@ -57,7 +59,10 @@ class Claim(Protocol):
         """The largest expected share of candidates told rightly in a pair of shadows.
 
         ``(1 + delta_2(0)) / 2`` with delta_2 the claim composed with itself: both rows of a pair
-        are looked at.
+        are looked at. A pair tells ``P x Q`` from ``Q x P`` and composition ``P x P`` from
+        ``Q x Q``, which is never harder: with ``X = (p - q) / (p + q)`` the total variations are
+        ``E |X - Y| / 2`` and ``E |X + Y| / 2`` for independent X and Y of one distribution (mean
+        of P and Q, twice), and the first is at most the second for any distribution.
         """
         ...
 
@@ -76,7 +81,7 @@ class GaussianClaim:
 
     def epsilon_at(self, delta: float) -> float:
         """Exact (Balle & Wang 2018; Dong, Roth & Su 2022, corollary 2.13)."""
-        return epsilon_of_mu(self.mu, delta)
+        return epsilon_of_mu(self.mu, delta) if delta > 0 else np.inf
 
     def tpr(self, fpr: Floats) -> Floats:
         """``Phi(Phi^-1(FPR) + mu)``."""
@@ -106,8 +111,11 @@ class EpsilonDeltaClaim:
 
     def __post_init__(self) -> None:
         """Check the pair."""
-        if not (self.epsilon >= 0 and 0 <= self.delta < 1):
-            raise ValueError(f"need epsilon >= 0 and delta in [0, 1), got {self}.")
+        if not (0 <= self.epsilon <= LARGEST_EPSILON and 0 <= self.delta < 1):
+            raise ValueError(
+                f"need epsilon in [0, {LARGEST_EPSILON:g}] and delta in [0, 1), got "
+                f"{self.epsilon} and {self.delta}."
+            )
 
     def epsilon_at(self, delta: float) -> float:
         """The claimed one; infinite below the claimed delta."""
@@ -147,6 +155,8 @@ class DpSgdClaim:
     def __post_init__(self) -> None:
         """Check the constants."""
         checks.positive(noise_multiplier=self.noise_multiplier, steps=self.steps)
+        if self.steps != int(self.steps):
+            raise ValueError(f"steps must be a whole number, got {self.steps}.")
         if not 0 < self.sampling_rate <= 1:
             raise ValueError(f"sampling_rate must be in (0, 1], got {self.sampling_rate}.")
 
@@ -170,6 +180,7 @@ class DpSgdClaim:
     @cached_property
     def _profile(self) -> tuple[Floats, Floats]:
         largest = float(self._loss.get_epsilon_for_delta(SMALLEST_DELTA))
+        largest = min(largest, LARGEST_EPSILON)  # infinite where the noise is very small
         epsilons = np.linspace(0, largest, PROFILE_STEPS)
         deltas = np.array(self._loss.get_delta_for_epsilon(epsilons), dtype=np.float64)
         return epsilons, np.clip(deltas, 0, 1)
@@ -184,7 +195,7 @@ class DpSgdClaim:
 
     def auc(self) -> float:
         """From the whole privacy profile."""
-        return ceilings.profile_auc(*self._profile)
+        return min(1.0, ceilings.profile_auc(*self._profile))  # which comes from above
 
     def advantage(self) -> float:
         """``delta(0)``."""
