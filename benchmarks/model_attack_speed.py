@@ -105,12 +105,12 @@ def rmia_offline_loop(given, s):
 
 COMPARED = {
     "lira": (Lira(variance="own"), lira_loop),
-    "base": (ATTACKS["base"](), base_loop),
-    "rmia": (ATTACKS["rmia"](), rmia_loop),
+    "base": (ATTACKS["base"], base_loop),
+    "rmia": (ATTACKS["rmia"], rmia_loop),
     "rmia_offline, a fixed": (RmiaOffline(a=0.3), rmia_offline_loop),
     "rmia_offline, a tuned": (RmiaOffline(), None),
-    "lira_offline": (ATTACKS["lira_offline"](), None),
-    "bavaria": (ATTACKS["bavaria"](), None),
+    "lira_offline": (ATTACKS["lira_offline"], None),
+    "bavaria": (ATTACKS["bavaria"], None),
 }
 
 

@@ -196,8 +196,7 @@ def compared(plan, curator: str, size: int) -> Iterator[Row]:
     streams = Streams(SEED).for_shadows("attack", range(len(inclusion)))
     for stage in plan.stages:
         evidence = {}
-        for name, kind in ATTACKS.items():
-            attack = kind()
+        for name, attack in ATTACKS.items():
             if attack.stage == stage and not knowledge.missing(attack.needs):
                 started = time.perf_counter()
                 found = attack.evidence(seen, inclusion, knowledge, streams=streams)

@@ -1,6 +1,6 @@
 """Who attacks: evidence of membership from what a stage shows.
 
-To add one: write ``attacks/<name>.py``, add a line to ``ATTACKS`` and a row to ``CASES`` in
+To add one: write ``attacks/<name>.py``, add a line to ``SINGLE`` and a row to ``CASES`` in
 ``tests/attacks/test_contract.py``. It then appears in the YAML and in the report.
 """
 
@@ -11,6 +11,7 @@ from curation_audit.attacks.base_ratio import BaseRatio
 from curation_audit.attacks.bavaria import Bavaria
 from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.bottleneck import Bottleneck
+from curation_audit.attacks.ensemble import ON_MODEL, ON_SCORES, ON_SELECTION, Ensemble
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.attacks.gibbs import Gibbs
@@ -36,33 +37,66 @@ from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.trace import Trace
 from curation_audit.attacks.voting import Voting
 
-ATTACKS: Final[dict[str, type[Attack]]] = {
-    "lira_best_row": LiraBestRow,
-    "trace": Trace,
-    "extract": Extract,
-    "matched_filter": MatchedFilter,
-    "shadow_filter": ShadowFilter,
-    "known_others": KnownOthers,
-    "least_squares": LeastSquares,
-    "voting": Voting,
-    "binary_lira": BinaryLira,
-    "mask_trace": MaskTrace,
-    "mask_extract": MaskExtract,
-    "mask_filter": MaskFilter,
-    "jaccard": Jaccard,
-    "iterative": Iterative,
-    "gibbs": Gibbs,
-    "loss": Loss,
-    "lira": Lira,
-    "lira_offline": LiraOffline,
-    "rmia": Rmia,
-    "rmia_offline": RmiaOffline,
-    "base": BaseRatio,
-    "bavaria": Bavaria,
-    "quantile": Quantile,
-    "label_only": LabelOnly,
-    "nearest_pool": NearestPool,
-    "through_mask": ThroughMask,
-    "bottleneck": Bottleneck,
-    "fingerprint": Fingerprint,
-}
+SINGLE: Final[tuple[Attack, ...]] = (
+    LiraBestRow(),
+    Trace(),
+    Extract(),
+    MatchedFilter(),
+    ShadowFilter(),
+    KnownOthers(),
+    LeastSquares(),
+    Voting(),
+    BinaryLira(),
+    MaskTrace(),
+    MaskExtract(),
+    MaskFilter(),
+    Jaccard(),
+    Iterative(),
+    Gibbs(),
+    Loss(),
+    Lira(),
+    LiraOffline(),
+    Rmia(),
+    RmiaOffline(),
+    BaseRatio(),
+    Bavaria(),
+    Quantile(),
+    LabelOnly(),
+    NearestPool(),
+    ThroughMask(),
+    Bottleneck(),
+    Fingerprint(),
+)
+
+ENSEMBLES: Final[tuple[Attack, ...]] = (
+    Ensemble(
+        name="score_ensemble",
+        title="Attacks on scores, stacked",
+        stage="scores",
+        needs=ShadowFilter.needs,
+        members=ON_SCORES,
+    ),
+    Ensemble(
+        name="selection_ensemble",
+        title="Attacks on the picks, stacked",
+        stage="selection",
+        needs=MaskExtract.needs,
+        members=ON_SELECTION,
+    ),
+    Ensemble(
+        name="model_ensemble",
+        title="Attacks on the model, stacked",
+        stage="model",
+        needs=Lira.needs,
+        members=ON_MODEL,
+    ),
+    Ensemble(
+        name="joint_ensemble",
+        title="Attacks on everything that is released, stacked",
+        stage="joint",
+        needs=ShadowFilter.needs | {"several stages"},
+        members=ON_SCORES + ON_SELECTION + ON_MODEL,
+    ),
+)
+
+ATTACKS: Final[dict[str, Attack]] = {attack.name: attack for attack in SINGLE + ENSEMBLES}

@@ -7,7 +7,7 @@ the known pairs less the pair's own value.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -17,16 +17,38 @@ from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Features, Floats, Inclusion, Mask
 
 
-
 class Attack(Protocol):
     """Turns what S shadows show into evidence; its fields are public settings."""
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    stage: ClassVar[Stage]
-    needs: ClassVar[frozenset[str]]
-    source: ClassVar[str]
-    cost: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What it is called in pipeline files and reports."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        ...
+
+    @property
+    def stage(self) -> Stage:
+        """What it attacks."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the adversary must know, names of ``KNOWABLE``."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Who published it."""
+        ...
+
+    @property
+    def cost(self) -> str:
+        """Operations, in S, N, m, p, C, Q."""
+        ...
 
     def evidence(
         self,

@@ -1,13 +1,44 @@
 """Ensembles: the attacks on one stage, or on everything that is released, as one."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from curation_audit.attacks.base import Attack
+from curation_audit.attacks.bavaria import Bavaria
+from curation_audit.attacks.bottleneck import Bottleneck
+from curation_audit.attacks.extract import Extract
+from curation_audit.attacks.gibbs import Gibbs
+from curation_audit.attacks.jaccard import Jaccard
+from curation_audit.attacks.lira import Lira
+from curation_audit.attacks.mask_extract import MaskExtract
+from curation_audit.attacks.mask_filter import MaskFilter
+from curation_audit.attacks.matched_filter import MatchedFilter
+from curation_audit.attacks.nearest_pool import NearestPool
+from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.stacking import stacked_evidence
+from curation_audit.attacks.through_mask import ThroughMask
+from curation_audit.attacks.trace import Trace
+from curation_audit.attacks.voting import Voting
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
+
+# the strong ones of every kind, and none that costs far more than it adds
+ON_SCORES: Final[tuple[Attack, ...]] = (
+    Trace(),
+    Extract(),
+    MatchedFilter(),
+    ShadowFilter(),
+    Voting(),
+)
+ON_SELECTION: Final[tuple[Attack, ...]] = (MaskExtract(), MaskFilter(), Jaccard(), Gibbs())
+ON_MODEL: Final[tuple[Attack, ...]] = (
+    Lira(),
+    Bavaria(),
+    NearestPool(),
+    ThroughMask(),
+    Bottleneck(),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

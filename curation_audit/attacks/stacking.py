@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
 from curation_audit.attacks.base import Attack, OtherPairs, in_first
 from curation_audit.observations import Knowledge, Observation
@@ -15,6 +15,8 @@ N_FOLDS = 4
 MIN_KNOWN_PAIRS = 3  # without a fold, and without the pair that is judged, one must remain
 N_NEWTON_STEPS = 12
 RIDGE = 1.0
+SHARE_OF_MEAN = 1e-3
+FAR_OUT = 4.0  # median distances
 
 
 def stacked_evidence(
@@ -47,9 +49,9 @@ def stacked_evidence(
             axis=2,
         )
         trained = np.repeat(learnt_from, 2)
-        scale = Quantiles.of(seen[trained])
-        weights = pairwise_weights(scale.normal(seen[trained]), inclusion[trained])
-        evidence[asked] = scale.normal(seen[asked]) @ weights
+        scale = Scale.of(seen[trained])
+        weights = pairwise_weights(scale.squashed(seen[trained]), inclusion[trained])
+        evidence[asked] = scale.squashed(seen[asked]) @ weights
     return evidence
 
 
@@ -68,28 +70,31 @@ def folds_of(known: Mask, streams: ShadowStreams) -> Indices:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Quantiles:
-    """The values of each attack's evidence over known shadows, rising, (A, cells)."""
+class Scale:
+    """What is usual of each attack's evidence over known shadows, (A,) each."""
 
-    rising: Floats
+    center: Floats
+    spread: Floats
 
     @classmethod
-    def of(cls, seen: Floats) -> "Quantiles":
-        """From evidence (shadows, N, A)."""
-        return cls(np.sort(seen.reshape(-1, seen.shape[2]).T, axis=1))
+    def of(cls, seen: Floats) -> "Scale":
+        """Median, and median distance from it, of evidence (shadows, N, A).
 
-    def normal(self, seen: Floats) -> Floats:
-        """Evidence (shadows, N, A) as normal scores: its rank among the known, ties averaged.
-
-        Attacks differ in scale and tails; ranks make them comparable.
+        A thousandth of the mean distance is added: most of an attack's evidence may be tied.
         """
-        n_cells = self.rising.shape[1]
-        scores = np.empty_like(seen)
-        for a, rising in enumerate(self.rising):
-            below = np.searchsorted(rising, seen[..., a], side="left")
-            up_to = np.searchsorted(rising, seen[..., a], side="right")
-            scores[..., a] = ndtri((below + up_to + 1) / (2 * n_cells + 2))
-        return scores
+        cells = seen.reshape(-1, seen.shape[2])
+        center = np.median(cells, axis=0)
+        distance = np.abs(cells - center)
+        spread = np.median(distance, axis=0) + SHARE_OF_MEAN * distance.mean(axis=0)
+        return cls(center, np.where(spread > 0, spread, 1.0))
+
+    def squashed(self, seen: Floats) -> Floats:
+        """Evidence (shadows, N, A) on one scale: linear near the middle, logarithmic far out.
+
+        Attacks differ in scale and tails; ranks would do, too, but hang on rounding at ties.
+        """
+        squashed: Floats = np.arcsinh((seen - self.center) / (FAR_OUT * self.spread))
+        return FAR_OUT * squashed
 
 
 def pairwise_weights(seen: Floats, inclusion: Inclusion) -> Floats:

@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from curation_audit.attacks import ATTACKS
+from curation_audit.attacks import ATTACKS, ENSEMBLES
 from curation_audit.attacks.base_ratio import BaseRatio
 from curation_audit.attacks.bavaria import Bavaria
 from curation_audit.attacks.binary_lira import BinaryLira
@@ -69,6 +69,7 @@ CASES = {
     "through_mask": [ThroughMask()],
     "bottleneck": [Bottleneck()],
     "fingerprint": [Fingerprint()],
+    **{ensemble.name: [ensemble] for ensemble in ENSEMBLES},
 }
 ALL = pytest.mark.parametrize(
     "attack", [attack for name in sorted(CASES) for attack in CASES[name]], ids=repr
@@ -109,6 +110,11 @@ def evidence(attack, world, **changes):
     )
 
 
+def in_order(streams, order):
+    """A shadow keeps its number, and so its stream, wherever it stands."""
+    return dataclasses.replace(streams, shadows=tuple(np.array(streams.shadows)[order]))
+
+
 def close(found, expected):
     """Equal up to 1e-9 of the scale of the evidence."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
@@ -117,7 +123,7 @@ def close(found, expected):
 def test_every_attack_has_a_row():
     assert sorted(CASES) == sorted(ATTACKS)
     for name, attacks in CASES.items():
-        assert {type(attack) for attack in attacks} == {ATTACKS[name]}
+        assert {type(attack) for attack in attacks} == {type(ATTACKS[name])}
         assert ATTACKS[name].name == name
 
 
@@ -198,6 +204,7 @@ def test_order_of_pairs_does_not_count(attack):
         here,
         observation=shadows_in_order(here.observation, order),
         inclusion=here.inclusion[order],
+        streams=in_order(here.streams, order),
     )
     close(turned, evidence(attack, here)[order])
 
@@ -213,6 +220,7 @@ def test_order_within_pairs_does_not_count(attack):
         here,
         observation=shadows_in_order(here.observation, order),
         inclusion=here.inclusion[order],
+        streams=in_order(here.streams, order),
     )
     close(turned, evidence(attack, here)[order])
 

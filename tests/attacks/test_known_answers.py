@@ -70,8 +70,8 @@ def pooled_aucs(n_members, seed, n_pairs, attacks):
     }
 
 
-TRACING = {"trace": ATTACKS["trace"](), "mask_trace": MaskTrace(center="nothing")}
-PUBLISHED = {name: ATTACKS[name]() for name in ("lira_best_row", "binary_lira")}
+TRACING = {"trace": ATTACKS["trace"], "mask_trace": MaskTrace(center="nothing")}
+PUBLISHED = {name: ATTACKS[name] for name in ("lira_best_row", "binary_lira")}
 
 
 def check_theory(n_members, n_seeds, n_pairs):

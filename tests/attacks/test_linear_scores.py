@@ -23,7 +23,7 @@ def attacked(name, scores, inclusion, knowledge):
     shape = (*inclusion.shape, 2)
     seen = Observation(scores, Selection.from_mask(scores > np.inf), np.zeros(shape, "f4"))
     streams = Streams(0).for_shadows("t", range(len(scores)))
-    return ATTACKS[name]().evidence(seen, inclusion, knowledge, streams=streams)
+    return ATTACKS[name].evidence(seen, inclusion, knowledge, streams=streams)
 
 
 def auc(evidence, inclusion):

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from curation_audit.attacks.ensemble import Ensemble
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.mask_trace import MaskTrace
-from curation_audit.attacks.stacking import Quantiles, folds_of, pairwise_weights, stacked_evidence
+from curation_audit.attacks.stacking import Scale, folds_of, pairwise_weights, stacked_evidence
 from curation_audit.attacks.trace import Trace
 from curation_audit.observations import KNOWABLE, Knowledge
 from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc
@@ -64,14 +64,19 @@ def test_weights_equal_a_logistic_regression_of_differences():
     np.testing.assert_allclose(pairwise_weights(seen, inclusion), model.coef_[0], atol=1e-4)
 
 
-def test_ranks_become_normal_scores():
+def test_evidence_of_any_scale_and_tail_becomes_comparable():
     rng = np.random.default_rng(1)
-    seen = np.exp(5 * rng.standard_normal((50, 40, 1)))
-    normal = Quantiles.of(seen).normal(seen)
-    assert stats.kstest(normal.ravel(), "norm").statistic < 0.01
+    normal = rng.standard_normal((50, 40, 1))
+    seen = np.concatenate([normal, 1e6 * normal + 5, np.sinh(5 * normal)], axis=2)
+    squashed = Scale.of(seen).squashed(seen)
+    np.testing.assert_allclose(squashed[..., 0], squashed[..., 1], atol=1e-9)
+    assert np.abs(squashed).max() < 100
+    assert (np.sign(squashed) == np.sign(seen - np.median(seen, axis=(0, 1)))).all()
     tied = np.zeros((4, 5, 1))
-    assert not Quantiles.of(tied).normal(tied).any()
-    assert np.isfinite(Quantiles.of(seen).normal(np.array([[[-1e300], [1e300]]]))).all()
+    assert not Scale.of(tied).squashed(tied).any()
+    rare = tied.copy()
+    rare[0, 0] = 1.0  # nearly all evidence tied
+    assert np.isfinite(Scale.of(rare).squashed(rare)).all()
 
 
 def test_two_weak_attacks_are_one_stronger_one():

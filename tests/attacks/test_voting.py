@@ -128,6 +128,13 @@ def test_who_is_never_nearest_gets_no_vote():
     assert not covered.attacked(covered.score(covered.inclusion)).any()
 
 
+def test_a_row_with_more_equals_than_are_kept_gives_no_vote():
+    """Somebody beyond the list may explain its score."""
+    here = Near.make(n=2 * N_NEAREST, m=30)
+    alike = dataclasses.replace(here, rows=np.repeat(here.rows[:1], len(here.rows), axis=0))
+    assert not alike.attacked(alike.score(alike.inclusion)).any()
+
+
 def test_candidates_that_are_alike_share_their_votes():
     here = Near.make(n=4, m=200, n_pairs=3)
     rows = here.rows.copy()

@@ -122,7 +122,7 @@ def failed(found, game):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "attack", [LiraBestRow(), Trace(), ATTACKS["extract"]()], ids=lambda attack: attack.name
+    "attack", [LiraBestRow(), Trace(), ATTACKS["extract"]], ids=lambda attack: attack.name
 )
 def test_clean_audits_pass_every_control(attack, seed):
     assert failed(*play(attack, seed)) == set()
@@ -219,7 +219,7 @@ def test_an_audit_with_an_attack_that_peeks_is_invalid(monkeypatch):
     attack = AttackSettings(shadows=64, fpr=(0.1,), methods={"scores": ("lira_best_row",)})
     plan = pipeline(n=200, attack=attack).plan()
     assert run_audit(plan).report["verdict"]["exit_code"] == 0
-    monkeypatch.setattr(evidence_module, "ATTACKS", {"lira_best_row": PeekingLira})
+    monkeypatch.setattr(evidence_module, "ATTACKS", {"lira_best_row": PeekingLira()})
     found = run_audit(plan).report["verdict"]
     assert (found["status"], found["exit_code"]) == ("audit invalid", 5)
     assert "lira_best_row" in found["text"]
