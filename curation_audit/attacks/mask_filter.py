@@ -81,7 +81,7 @@ class Moves:
         if linearised.noise is not None:
             added = unwhiten @ linearised.noise[np.ix_(slopes, slopes)] @ unwhiten.T
         variance, basis = np.linalg.eigh(covariance + added)
-        noise = float(np.trace(added)) / max(1, len(added))
+        noise = float(np.trace(added)) / max(1, added.shape[0])
         return cls(basis, shifts @ basis, np.maximum(variance, 0), noise)
 
 
@@ -98,6 +98,8 @@ def filtered(found: Floats, inclusion: Inclusion, moves: Moves, others: OtherPai
     With shift a, gain g and ``Sigma = g^2 (1/4 sum a a') + noise``, all coins fair:
     ``g a' Sigma^-1 (x - mean) / (1 - g^2 a' Sigma^-1 a / 4)`` (Sherman & Morrison).
     """
+    if not found.shape[1]:  # a pool without directions
+        return np.zeros(inclusion.shape)
     found = found @ moves.basis
     deviations = found - others.means_of_shadows(found)
     expected = (inclusion - 0.5) @ moves.shifts
@@ -122,4 +124,4 @@ def gain_and_noise(found: Floats, expected: Floats, others: OtherPairs) -> tuple
     xx, xy, yy = (others.sums((a * b).sum(axis=1)) for a, b in ((x, x), (x, y), (y, y)))
     gain = np.maximum(xy, 0) / np.where(xx > 0, xx, 1)
     residual = np.maximum(yy - gain * xy, 0)
-    return gain, 2 * residual / (others.counts * max(1, found.shape[1]))
+    return gain, 2 * residual / (others.counts * found.shape[1])
