@@ -53,8 +53,9 @@ BLIND_NOTE = (
 )
 
 LIMITATIONS = (
-    "All numbers are estimates for these candidates and new shadows. None of them bounds what a "
-    "stronger attack could find, and none is a differential privacy parameter.",
+    "Numbers with an interval are estimates for these candidates and new shadows: none of them "
+    "limits what a stronger attack could find. A bound on epsilon is a lower one: it says how much "
+    "privacy is missing at least, never how much is left.",
     "Only the attacks listed were run, with the knowledge listed. An attack that is not "
     "applicable here may apply to an adversary who knows more.",
     "The audit was computed on private data and is not itself differentially private. Pass on "

@@ -9,16 +9,22 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FORMATS = (
+    words.adjacency,
     words.against_chance,
     words.count,
     words.decimal,
+    words.delta,
+    words.deviations,
+    words.epsilon,
     words.gain_over_random,
     words.needs,
     words.p_value,
     words.percent,
     words.seconds,
     words.signed,
+    words.tally,
 )
+LOOKUPS = (words.bounds_at, words.ceiling_at, words.declared_bound, words.point_at)
 
 
 def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
@@ -34,6 +40,7 @@ def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
         run=run,
         figures=_figures(report),
         controls=_control_groups(report["controls"]["results"]),
+        rates=_rates(report),
         configuration=_yaml(report["configuration"]),
     )
     return text.rstrip() + "\n"
@@ -51,7 +58,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters.update({form.__name__: form for form in FORMATS})
-    environment.globals["point_at"] = words.point_at
+    environment.globals.update({look_up.__name__: look_up for look_up in LOOKUPS})
     return environment
 
 
@@ -66,7 +73,7 @@ def _figures(report: dict[str, Any]) -> dict[str, Any]:
         "ladder": safe(plots.leakage_ladder(report["stages"])),
         "utility": safe(plots.utility_dots(utility)) if utility else None,
         "roc": {
-            stage: safe(plots.roc(attack, stage))
+            stage: safe(plots.roc(attack, stage, report["claim"]))
             for stage, attack in _headline_attacks(report)
             if attack["roc"] is not None
         },
@@ -88,6 +95,12 @@ def _headline_attacks(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]
         for attack in stage["attacks"]
         if attack["attack"] == stage["headline"]["attack"] and attack["status"] == "run"
     ]
+
+
+def _rates(report: dict[str, Any]) -> list[float]:
+    """The false-positive rates of the audit, as its first headline has them."""
+    headlines = [stage["headline"] for stage in report["stages"] if stage["headline"]]
+    return [point["fpr"] for point in headlines[0]["metrics"]["tpr_at_fpr"]] if headlines else []
 
 
 def _control_groups(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -43,7 +43,8 @@ def leakage_ladder(stages: Sequence[dict[str, Any]]) -> str:
         axes.axvline(0.5, **CHANCE)
         lows = [row.low for row in rows if row.low is not None]
         axes.set_xlim(min([0.4, *(low - 0.05 for low in lows)]), 1.02)
-        reached = [(row.value, -i) for i, row in enumerate(rows) if row.value is not None]
+        steps = [(row.value, -i) for i, row in enumerate(rows) if row.label != "joint"]
+        reached = [step for step in steps if step[0] is not None]
         axes.plot(*zip(*reached, strict=True) if reached else ([], []), color="#b9c2cc", zorder=1)
         _draw_rows(axes, rows, no_value_at=0.51)
         axes.set_xlabel("Headline AUC (estimate; dashed: chance)")
@@ -119,8 +120,8 @@ def resolvable_fpr(metrics: dict[str, Any]) -> float:
     )
 
 
-def roc(attack: dict[str, Any], stage: str) -> str:
-    """The ROC curve of one attack with its band, both axes logarithmic."""
+def roc(attack: dict[str, Any], stage: str, claim: dict[str, Any] | None = None) -> str:
+    """The ROC curve of one attack with its band, both axes logarithmic; a claim's ceiling."""
     metrics, curve = attack["metrics"], attack["roc"]
     arrays = {key: np.asarray(curve[key]) for key in ("fpr", "tpr", "low", "high")}
     floor = max(1 / metrics["n_nonmembers"], 1e-6)
@@ -136,6 +137,9 @@ def roc(attack: dict[str, Any], stage: str) -> str:
         )  # fmt: skip
         axes.plot(clipped["fpr"], clipped["tpr"], color=BLUE, linewidth=2, label="estimate")
         axes.plot([floor, 1], [floor, 1], label="chance", **CHANCE)
+        if claim is not None:
+            ceiling = np.maximum(claim["tpr"], floor)
+            axes.plot(claim["fpr"], ceiling, color=ORANGE, linestyle="-.", label="claimed ceiling")
         _logarithmic(axes, floor)
         axes.set_xlabel("False-positive rate")
         axes.set_ylabel("True-positive rate")
@@ -143,6 +147,7 @@ def roc(attack: dict[str, Any], stage: str) -> str:
         description = (
             f"ROC curve at the {stage} stage, log-log: AUC {metrics['auc']['value']:.3f}; "
             f"false-positive rates below {words.percent(limit)} are not resolvable"
+            f"{'; the ceiling of the claimed guarantee is drawn beside it' if claim else ''}"
         )
         return svg.inline_svg(figure, name=f"roc-{stage}", description=description)
 

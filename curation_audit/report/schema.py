@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 SCHEMA_VERSION: Final = 1
+ROUNDING: Final = 1e-6
 
 
 @cache
@@ -68,3 +69,14 @@ def _mismatches(item: dict[str, Any]) -> Iterator[str]:
             yield "fpr, tpr, low and high must have the same length"
     elif "bin_edges" in item and len(item["bin_edges"]) != len(item["counts"]) + 1:
         yield "bin_edges must be one longer than counts"
+    elif "resolution" in item and item["epsilon"] > item["resolution"] + ROUNDING:
+        yield f"epsilon must not be above its resolution, got {item['epsilon']}"
+    elif "refuted" in item and "stages" in item:
+        yield from _mismatches_of_claim(item)
+
+
+def _mismatches_of_claim(claim: dict[str, Any]) -> Iterator[str]:
+    if len(claim["fpr"]) != len(claim["tpr"]):
+        yield "fpr and tpr must have the same length"
+    if claim["refuted"] != any(stage["refuted"] for stage in claim["stages"]):
+        yield "refuted must say whether any stage refutes the claim"

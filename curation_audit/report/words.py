@@ -1,8 +1,20 @@
 """How numbers read in a report; what was not measured reads as words, never as 0."""
 
-from typing import Any
+import math
+from typing import Any, Final
 
-NOT_MEASURED = "not measured"
+NOT_MEASURED: Final = "not measured"
+# The bound that stands for a stage: the first of these that the stage has. Neither needs a
+# hypothesis, and whether there is one follows from the plan (which attacks read no coins), never
+# from a result. So it is not the best of several, and nothing is paid for a choice.
+DECLARED_METHODS: Final = ("one run", "pair mean")
+ADJACENCIES: Final = {
+    "add_remove": "add or remove one record",
+    "zero_out": "blank one record",
+    "replace_one": "replace one record",
+}
+# What the tool grants where a threat model says nothing; a test holds it to the audit's own.
+DEFAULT_KNOWS: Final = ("algorithm", "candidates", "labels", "other candidates", "pool")
 
 
 def decimal(value: float | None, missing: str = NOT_MEASURED) -> str:
@@ -76,6 +88,91 @@ def seconds(value: float | None, missing: str = NOT_MEASURED) -> str:
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def epsilon(value: float | None, missing: str = NOT_MEASURED) -> str:
+    """An epsilon rounded down, so that a lower bound is never overstated; 0 reads as words.
+
+    >>> epsilon(1.9789), epsilon(0.00427), epsilon(0.0), epsilon(None)
+    ('1.97', '0.0042', 'nothing shown', 'not measured')
+    """
+    if value is None:
+        return missing
+    if value <= 0:
+        return "nothing shown"
+    digits = max(2, 1 - math.floor(math.log10(value)))
+    # a hair above, as 100 times 0.29 lies below 29 in floating point
+    return f"{math.floor(value * 10**digits * (1 + 1e-12)) / 10**digits:.{digits}f}"
+
+
+def delta(value: float) -> str:
+    """A delta, as short as it can be written.
+
+    >>> delta(1e-05), delta(2.5e-06), delta(0.001)
+    ('1e-5', '2.5e-6', '0.001')
+    """
+    return f"{value:g}".replace("e-0", "e-")
+
+
+def adjacency(name: str) -> str:
+    """Which private sets count as neighbours.
+
+    >>> adjacency("add_remove")
+    'add or remove one record'
+    """
+    return ADJACENCIES[name]
+
+
+def tally(counts: dict[str, int]) -> str:
+    """What a bound was counted from.
+
+    >>> tally({"canaries": 6400, "guesses": 128, "in_rows": 32})
+    '6,400 canaries, 128 guesses, 32 in rows'
+    """
+    return ", ".join(f"{count(n)} {name.replace('_', ' ')}" for name, n in counts.items())
+
+
+def declared_bound(bounds: dict[str, Any]) -> dict[str, Any] | None:
+    """The bound that stands for a stage, see ``DECLARED_METHODS``."""
+    by_method: dict[str, dict[str, Any]] = {one["method"]: one for one in bounds["results"]}
+    return next((by_method[name] for name in DECLARED_METHODS if name in by_method), None)
+
+
+def bounds_at(report: dict[str, Any], stage: str) -> dict[str, Any] | None:
+    """The bounds of a stage, where it has some."""
+    return next((one for one in report["bounds"] if one["stage"] == stage), None)
+
+
+def ceiling_at(claim: dict[str, Any], fpr: float) -> float | None:
+    """The largest expected TPR that a claim allows at one of the rates it is given for."""
+    pairs = zip(claim["fpr"], claim["tpr"], strict=True)
+    return next((tpr for rate, tpr in pairs if abs(rate - fpr) < 1e-12), None)
+
+
+def deviations(threat: dict[str, Any]) -> list[str]:
+    """What a threat model grants or withholds against the default, in plain words."""
+    knows = threat["knows"]
+    told = [f"The adversary does not know: {name}." for name in DEFAULT_KNOWS if name not in knows]
+    told += [f"The adversary also knows: {name}." for name in knows if name not in DEFAULT_KNOWS]
+    views = {
+        "exact": None,
+        "rounded": f"Scores are seen rounded to {threat['decimals']} decimals.",
+        "ranks": "Of the scores only the order of the pool rows is seen.",
+        "top only": "Scores are seen for the picked rows only.",
+    }
+    limited = threat["queries"] is not None
+    others = {
+        views[threat["scores_as"]]: "scores" in threat["observes"],
+        "Of the model only the likeliest class is seen.": threat["model_as"] == "labels",
+        "The scorer's embedding is not known: a random projection stands in for it.": (
+            threat["embedding"] == "surrogate"
+        ),
+        f"The adversary may plant {count(threat['may_insert'])} rows in the pool.": (
+            threat["may_insert"] > 0
+        ),
+        f"The model answers at most {count(threat['queries'])} queries.": limited,
+    }
+    return told + [text for text, there in others.items() if text and there]
 
 
 def needs(attack: dict[str, Any]) -> str:

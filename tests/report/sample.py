@@ -6,10 +6,14 @@ import numpy as np
 from scipy import stats
 
 from curation_audit.auditing.plan import Threat
-from curation_audit.observations import OBSERVED_STAGES, Stage
+from curation_audit.dp.claims import GaussianClaim
+from curation_audit.observations import OBSERVED_STAGES, STAGES, Stage
 from curation_audit.results import (
     AttackResult,
+    ClaimedStage,
+    ClaimResult,
     ControlResult,
+    EpsilonBound,
     Estimate,
     Headline,
     Metrics,
@@ -21,6 +25,7 @@ from curation_audit.results import (
     RocCurve,
     Slice,
     Stability,
+    StageBounds,
     StageResult,
     Subgroups,
     Utility,
@@ -40,11 +45,32 @@ TITLES = {
     "mask_extract": ("Scorer extracted from the picks", "this project"),
     "loss": ("Loss threshold", "Yeom et al. 2018"),
     "lira": ("LiRA, online", "Carlini et al. 2022"),
+    "stacked": ("All evidence stacked", "this project"),
 }
 DETECTABILITY: dict[Stage, dict[str, float]] = {
     "scores": {"lira_best_row": 0.5, "trace": 1.1},
     "selection": {"binary_lira": 0.2, "mask_trace": 0.6, "mask_extract": 0.45},
     "model": {"loss": 0.0, "lira": 0.05},
+    "joint": {"stacked": 1.2},
+}
+# What each method made of 32 evaluation pairs: epsilon, resolution, and what was counted.
+PAIRS = {"pairs": 32, "candidates": 200}
+RUNS = {"canaries": 6400, "guesses": 128}
+RATES = {"in_rows": 32, "out_rows": 32}
+GDP = "the curation is mu-GDP for some mu"
+LIMITS: dict[Stage, dict[str, tuple[float, float, dict[str, int]]]] = {
+    "scores": {
+        "pair mean": (0.2979, 2.032, PAIRS),
+        "pair mean, GDP": (0.981, 8.148, PAIRS),
+        "one run": (1.9789, 3.562, RUNS | {"right": 116}),
+        "one run, f-DP": (2.715, 4.958, RUNS | {"right": 116}),
+        "Clopper-Pearson": (1.204, 2.102, RATES | {"true_positives": 24, "false_positives": 1}),
+        "Clopper-Pearson, GDP": (3.9, 12.97, RATES | {"true_positives": 24, "false_positives": 1}),
+        "joint beta": (2.08, 3.737, RATES | {"true_positives": 24, "false_positives": 1}),
+    },
+    "selection": {"pair mean": (0.156, 2.032, PAIRS), "one run": (0.0042, 3.562, RUNS)},
+    "model": {"pair mean": (0.0, 2.032, PAIRS), "one run": (0.0, 3.562, RUNS)},
+    "joint": {"pair mean": (0.311, 2.032, PAIRS)},
 }
 
 
@@ -148,6 +174,44 @@ def stage_result(stage: Stage) -> StageResult:
     return StageResult(stage, "attacked", headline, tuple(attacks))
 
 
+def stage_bounds(stage: Stage) -> StageBounds:
+    """The joint attack reads coins, so that it has no one-run bound."""
+    results = [
+        EpsilonBound(
+            method=method, epsilon=epsilon, delta=1e-5, confidence=0.95,
+            hypothesis=GDP if method.endswith("DP") else None,
+            condition="a posterior quantile" if method == "joint beta" else "judged by others",
+            resolution=resolution, counts=counts,
+            label="estimate" if method == "joint beta" else "bound",
+        )
+        for method, (epsilon, resolution, counts) in LIMITS[stage].items()
+    ]  # fmt: skip
+    attack = max(DETECTABILITY[stage], key=lambda name: DETECTABILITY[stage][name])
+    low = {"scores": 0.574, "selection": 0.539, "model": 0.5, "joint": 0.577}[stage]
+    return StageBounds(stage, attack, "add_remove", 32, 32, low + 0.06, low, tuple(results))
+
+
+def claimed(mu: float) -> ClaimResult:
+    """A Gaussian claim, which the scores and all stages together refute."""
+    claim = GaussianClaim(mu=mu, adjacency="add_remove")
+    fpr = np.union1d(np.geomspace(1e-5, 1, 60), [0.001, 0.01, 0.1])
+    epsilon, allowed = claim.epsilon_at(1e-5), claim.pair_share()
+    lows: dict[Stage, tuple[float, float | None]] = {
+        "scores": (0.551, 1.66), "selection": (0.502, 0.0), "model": (0.5, 0.0),
+        "joint": (0.553, None),
+    }  # fmt: skip
+    stages = [
+        ClaimedStage(stage, low, least, low > allowed or (least or 0) > epsilon)
+        for stage, (low, least) in lows.items()
+    ]
+    return ClaimResult(
+        kind=claim.kind, constants={"mu": mu}, adjacency=claim.adjacency, epsilon=epsilon,
+        delta=1e-5, auc=claim.auc(), advantage=claim.advantage(), pair_share=allowed,
+        fpr=fpr, tpr=claim.tpr(fpr), stages=tuple(stages),
+        refuted=any(stage.refuted for stage in stages),
+    )  # fmt: skip
+
+
 def controls(*, passed: bool) -> dict[str, Any]:
     results = [
         ControlResult(control, stage, name, estimate(0.501, 0.018), 0.43, 0.0000625, True)
@@ -197,7 +261,10 @@ def utility() -> Utility:
 
 
 def sample_report() -> dict[str, Any]:
-    """A leak at the scores and at the selection, none told from chance at the model."""
+    """A leak at the scores and at the selection, none told from chance at the model.
+
+    A claim is refuted, and the bounds show much, hardly anything, or nothing.
+    """
     return to_plain(
         {
             "schema_version": 1,
@@ -206,17 +273,20 @@ def sample_report() -> dict[str, Any]:
             "seed": 7,
             "design": design(),
             "threat": Threat(),
-            "stages": [stage_result(stage) for stage in OBSERVED_STAGES],
+            "stages": [stage_result(stage) for stage in STAGES],
             "controls": controls(passed=True),
             "utility": utility(),
             "policy": [
                 PolicyResult("model", "auc", "low", 0.55, 0.494, False),
                 PolicyResult("scores", "tpr_at_fpr_0.001", "low", 0.01, None, False),
             ],
-            "bounds": [],
-            "claim": None,
+            "bounds": [stage_bounds(stage) for stage in STAGES],
+            "claim": claimed(mu=0.1),
             "verdict": Verdict(
-                "leak found", 0, "The scores and the selection tell who was in the private set."
+                "leak found",
+                1,
+                "The scores and the selection tell who was in the private set. The claimed "
+                "guarantee is refuted.",
             ),
             "warnings": ["3 private rows also stand in the pool."],
             "data": {
@@ -248,6 +318,8 @@ def sparse_report() -> dict[str, Any]:
         "controls": controls(passed=False),
         "utility": None,
         "policy": [],
+        "bounds": [],
+        "claim": None,
         "warnings": [],
         "verdict": Verdict("audit invalid", 5, "A control found a leak where there can be none."),
     }

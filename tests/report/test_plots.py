@@ -102,6 +102,27 @@ def test_roc_of_an_attack_that_finds_nobody_can_be_drawn():
     assert "False-positive rate" in texts(plots.roc(attack, "scores"))
 
 
+def test_roc_shows_the_ceiling_of_a_claim_where_there_is_one():
+    report = sample_report()
+    attack = report["stages"][0]["attacks"][0]
+    assert "claimed ceiling" in texts(plots.roc(attack, "scores", report["claim"]))
+    assert "claimed ceiling" not in texts(plots.roc(attack, "scores"))
+    assert "claimed guarantee" in plots.roc(attack, "scores", report["claim"])
+
+
+def test_joint_is_no_step_of_the_ladder():
+    """The line ends at the model; all stages together stand beside it."""
+
+    def steps(stages):
+        (line,) = re.findall(r'd="([^"]*)"[^>]*stroke: #b9c2cc', plots.leakage_ladder(stages))
+        return len(re.findall("[ML]", line))
+
+    stages = sample_report()["stages"]
+    assert len(stages) == 4
+    assert steps(stages) == 3
+    assert "joint" in texts(plots.leakage_ladder(stages))
+
+
 def test_histogram_of_one_bin_can_be_drawn():
     counts = np.zeros(40)
     counts[20] = 7

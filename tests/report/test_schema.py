@@ -13,6 +13,8 @@ NULL_POINT = ("stages", 0, "headline", "metrics", "tpr_at_fpr", 0)
 POINT = ("stages", 0, "headline", "metrics", "tpr_at_fpr", 1)
 RAN = ("stages", 0, "attacks", 0)
 NOT_RAN = ("stages", 0, "attacks", 2)
+BOUND = ("bounds", 0, "results", 0)
+JOINT_BETA = ("bounds", 0, "results", 6)
 REMOVE = object()
 MUTATIONS = [
     (("schema_version",), 2),
@@ -51,7 +53,25 @@ MUTATIONS = [
     (("stages", 0, "headline", "records", "worst", 0, "id"), "patient 17"),
     (("stages", 0, "headline", "subgroups", "slices"), []),
     (("stages", 0, "headline", "subgroups", "slices", 0, "auc"), 0.7),
+    (("stages", 3, "stage"), "scores"),
     (("threat", "may_insert"), REMOVE),
+    (("bounds", 0, "results"), []),
+    (("bounds", 0, "stage"), "gradients"),
+    (("bounds", 0, "n_fit_pairs"), 0),
+    (("bounds", 0, "pair_share_low"), 1.1),
+    ((*BOUND, "label"), "estimate"),
+    ((*JOINT_BETA, "label"), "bound"),
+    ((*BOUND, "method"), "best of all"),
+    ((*BOUND, "epsilon"), -0.1),
+    ((*BOUND, "epsilon"), 2.5),
+    ((*BOUND, "epsilon"), None),
+    ((*BOUND, "condition"), None),
+    ((*BOUND, "counts", "pairs"), -1),
+    (("claim", "constants", "mu"), "one"),
+    (("claim", "tpr"), [0.5]),
+    (("claim", "refuted"), False),
+    (("claim", "adjacency"), "bounded"),
+    (("claim", "stages", 0, "epsilon_low"), REMOVE),
     ((*RAN, "metrics"), None),
     ((*RAN, "roc", "tpr"), [0.0, 1.0]),
     ((*RAN, "roc", "low", 3), -0.1),
