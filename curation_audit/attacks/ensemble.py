@@ -1,6 +1,6 @@
 """Ensembles: the attacks on one stage, or on everything that is released, as one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from curation_audit.attacks.base import Attack
@@ -53,10 +53,10 @@ class Ensemble:
     cost: ClassVar[str] = "4 times its members"
 
     name: str
-    title: str
-    stage: Stage
-    needs: frozenset[str]
-    members: tuple[Attack, ...]
+    title: str = field(repr=False)
+    stage: Stage = field(repr=False)
+    needs: frozenset[str] = field(repr=False)
+    members: tuple[Attack, ...] = field(repr=False)
 
     def describe(self) -> dict[str, Any]:
         """What stored evidence is told apart by; the members' settings are code."""
