@@ -29,7 +29,7 @@ class MaskFilter:
     title: ClassVar[str] = "Matched filter on the direction of the picks"
     stage: ClassVar[Stage] = "selection"
     needs: ClassVar[frozenset[str]] = frozenset(
-        {"algorithm", "candidates", "linear scorer", "pool"}
+        {"algorithm", "candidates", "linear scorer", "other candidates", "pool"}
     )
     source: ClassVar[str] = "this project; influence after Koh & Liang 2017"
     cost: ClassVar[str] = "70 S m p + S p N + m p^2"
