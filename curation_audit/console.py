@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -176,6 +176,8 @@ def show_result(result: "AuditResult") -> None:
             "leaks" if stage.headline.above_chance else "no leak found",
         )
     console.print(table)
+    for told in (*bound_lines(result.report), *claim_lines(result.report)):
+        console.print(escape(told))
     phase = result.run["phases"][0]
     if phase["n_reused"]:
         console.print(f"continued: {phase['n_reused']} of {phase['n_chunks']} chunks were there")
@@ -203,9 +205,40 @@ def show_result(result: "AuditResult") -> None:
         console.print(escape(f"report:  {result.report_path}"), soft_wrap=True)
 
 
+def bound_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """One line a stage: the bound that was declared beforehand, never the largest of several."""
+    from curation_audit.report import words
+
+    for bounds in report["bounds"]:
+        one = words.declared_bound(bounds)
+        if one is None:
+            yield f"{bounds['stage']}: no bound on epsilon without a hypothesis"
+            continue
+        terms = f"{one['method']}, {one['confidence']:.0%}, delta {words.delta(one['delta'])}"
+        least = f"epsilon >= {words.epsilon(one['epsilon'])}"
+        shown = least if one["epsilon"] > 0 else "no bound on epsilon above 0"
+        yield f"{bounds['stage']}: {shown} ({terms})"
+
+
+def claim_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What became of a claimed guarantee, if there is one."""
+    from curation_audit.report import words
+
+    claim = report["claim"]
+    if claim is None:
+        return
+    at = "" if claim["epsilon"] is None else f"epsilon {claim['epsilon']:.3g} at delta "
+    stages = ", ".join(stage["stage"] for stage in claim["stages"] if stage["refuted"])
+    state = f"REFUTED by {stages}" if stages else "not refuted, which does not confirm it"
+    yield (
+        f"claim: {at}{words.delta(claim['delta']) if at else claim['kind']}: "
+        f"{state if claim['stages'] else 'not tested'}"
+    )
+
+
 def summary(result: "AuditResult") -> dict[str, Any]:
     """The closing table for machines."""
-    keep = ("stages", "controls", "utility", "policy", "verdict", "warnings")
+    keep = ("stages", "bounds", "claim", "controls", "utility", "policy", "verdict", "warnings")
     slim = {key: result.report[key] for key in keep}
     slim["stages"] = [
         stage

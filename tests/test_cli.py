@@ -53,7 +53,10 @@ def test_json_is_for_machines(small, command):
     code, out, err = command("attack", "--pipeline", small(), "--json")
     result = json.loads(out)
     assert (code, result["exit_code"], err) == (0, 0, "")
-    assert [stage["stage"] for stage in result["stages"]] == ["scores", "selection", "model"]
+    stages = ["scores", "selection", "model", "joint"]
+    assert [stage["stage"] for stage in result["stages"]] == stages
+    assert [bounds["stage"] for bounds in result["bounds"]] == stages
+    assert result["claim"] is None
     assert Path(result["report"]).exists()
 
 

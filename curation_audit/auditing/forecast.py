@@ -1,16 +1,26 @@
 """What an audit would do, before it does it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.auditing.adversary import knowledge_of
+from curation_audit.auditing.bounding import GUESSES, PAIR_MEAN, RATES
 from curation_audit.auditing.chunks import Task, run_task, tasks_of_plan
-from curation_audit.auditing.evidence import check_something_runs, missing_knowledge
+from curation_audit.auditing.evidence import (
+    check_something_runs,
+    missing_knowledge,
+    n_fit_pairs,
+)
 from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
 from curation_audit.auditing.planting import n_targets, planting_warnings, plants
-from curation_audit.results import duration
+from curation_audit.observations import Stage
+from curation_audit.results import BoundMethod, duration
+from curation_audit.statistics.bounds import best_n_per_row
 
 N_TIMED_SHADOWS = 4
 
@@ -34,9 +44,11 @@ class Forecast:
     scorer: str
     rule: str
     downstream: str
-    attacks: tuple[str, ...]
+    attacks: Mapping[Stage, tuple[str, ...]]
     not_applicable: tuple[str, ...]
     smallest_fpr: float
+    resolvable: Mapping[BoundMethod, float]
+    delta: float
     bytes_on_disk: int
     seconds: float
     out: str
@@ -63,11 +75,24 @@ class Forecast:
         )
         if self.n_planted:
             yield "planted", f"{self.n_planted:,} public rows"
-        yield "attacks", ", ".join(self.attacks) or "none"
+        for stage, attacks in self.attacks.items():
+            yield f"on {stage}", "; ".join(attacks) or "none"
+        yield (
+            "(their cost)",
+            (
+                f"S = {self.n_shadows:,} shadows, N = {self.n_candidates:,} candidates, m = "
+                f"{self.n_pool:,} pool rows, p or d = {self.n_features:,} features, C classes, Q "
+                "rows asked about, f planted rows"
+            ),
+        )
         if self.not_applicable:
             yield "not applicable", "; ".join(self.not_applicable)
         yield "smallest FPR", f"{self.smallest_fpr:.2g} can be resolved by a headline"
-        yield "epsilon", "not bounded by this audit: its numbers are estimates"
+        shown = ", ".join(f"{value:.2f} ({name})" for name, value in self.resolvable.items())
+        yield (
+            "epsilon",
+            f"bounds that need no hypothesis reach at most, at delta {self.delta:g}: {shown}",
+        )
         yield "disk", f"about {self.bytes_on_disk / 2**20:.0f} MB"
         yield "time", f"about {duration(self.seconds)} of curations, and the attacks on them"
         yield "run folder", self.out
@@ -108,16 +133,57 @@ def forecast(plan: AuditPlan) -> Forecast:
         scorer=plan.scorer.name,
         rule=plan.rule.name,
         downstream="no model" if plan.downstream is None else plan.downstream.name,
-        attacks=tuple(run),
-        not_applicable=tuple(
-            f"{name} needs {', '.join(missing[name])}" for name in missing if missing[name]
-        ),
+        attacks=_by_stage(plan, run),
+        not_applicable=_grouped_by_need(missing),
         smallest_fpr=smallest_fpr(plan),
+        resolvable=resolvable(plan),
+        delta=plan.attack.delta,
         bytes_on_disk=int(n_bytes * 2 * n_shadows + evidence_bytes),
         seconds=each * (n_families * n_shadows + 1) / plan.run.workers,
         out=str(plan.run.out),
         warnings=(*data.warnings, *design_warnings(plan), *planting_warnings(plan)),
     )
+
+
+def _by_stage(plan: AuditPlan, names: Sequence[str]) -> dict[Stage, tuple[str, ...]]:
+    """Attacks with their cost, stage by stage."""
+    return {
+        stage: tuple(
+            f"{name} ({ATTACKS[name].cost})" for name in names if ATTACKS[name].stage == stage
+        )
+        for stage in plan.stages
+    }
+
+
+def _grouped_by_need(missing: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Attacks that cannot run, those together that lack the same."""
+    groups: dict[str, list[str]] = {}
+    for name, gaps in missing.items():
+        if gaps:
+            groups.setdefault(", ".join(gaps), []).append(name)
+    return tuple(
+        f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} {gap}"
+        for gap, names in groups.items()
+    )
+
+
+def resolvable(plan: AuditPlan) -> dict[BoundMethod, float]:
+    """The largest epsilon that each bound without a hypothesis could show: a perfect attack's.
+
+    One-run guesses are as many per row as show the most on the fit block, as in the audit.
+    """
+    n_fit = n_fit_pairs(plan.attack.shadows)
+    n_rows, n_candidates = plan.attack.shadows // 2 - n_fit, plan.data.private.n_candidates
+    coins = np.ones((n_fit, n_candidates), dtype=bool)
+    terms = (plan.attack.delta, plan.attack.confidence)
+    n_per_row = best_n_per_row(coins.astype(np.float64), coins, 0.5, *terms)
+    sizes: dict[BoundMethod, tuple[int, ...]] = {
+        "one run": (n_rows * n_candidates, n_rows * n_per_row),
+        "pair mean": (n_rows,),
+        "Clopper-Pearson": (n_rows, n_rows),
+    }
+    methods = {method.name: method for method in (*GUESSES, *PAIR_MEAN, *RATES)}
+    return {name: methods[name].resolution(*size, *terms) for name, size in sizes.items()}
 
 
 def _canaries(plan: AuditPlan) -> str:
