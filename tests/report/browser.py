@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,11 @@ class Browser:
         self._call("POST", "/url", {"url": "about:blank"})
         self.console(), self.requests()
         self._call("POST", "/url", {"url": page.as_uri()})
+        deadline = time.monotonic() + 30
+        while self.evaluate("document.readyState") != "complete":
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{page.name} was not complete after 30 seconds")
+            time.sleep(0.05)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; the page's own policy does not hold for it."""
