@@ -3,17 +3,23 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from benchmarks.bound_power import NoisySum
 from curation_audit.api import Pipeline
+from curation_audit.attacks import ATTACKS
+from curation_audit.auditing.adversary import knowledge_of, seen_by
+from curation_audit.auditing.curation import score_shadows, select_and_train
 from curation_audit.auditing.evidence import AttackEvidence, Game, n_fit_pairs
 from curation_audit.auditing.plan import AttackSettings, AuditPlan, Threat
 from curation_audit.pipelines.rules.top import TopFraction
 from curation_audit.pipelines.scorers.mean import Mean
+from curation_audit.streams import Streams
 from tests.statistics.evidence import random_coins
 
+LIKE = NoisySum(sigma=1.0)
 KNOWS = ("algorithm", "candidates", "labels", "other candidates", "pool")
 
 
@@ -64,3 +70,58 @@ def redrawn(rng: np.random.Generator, game: Game) -> Game:
     in_fit = np.repeat(game.fit_pairs, 2)
     coins[in_fit] = game.inclusion[in_fit]
     return dataclasses.replace(game, inclusion=coins)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IgnoresPrivate:
+    """A linear scorer that looks at nobody: fresh noise per shadow for the sum of private rows."""
+
+    name: ClassVar[str] = "ignores_private"
+    family: ClassVar[str] = "linear"
+    adjacency: ClassVar[str] = "add_remove"
+
+    def embed(self, features: np.ndarray) -> np.ndarray:
+        return features
+
+    def fit(self, private, inclusion, pool, *, streams):
+        return LIKE.fit(private, np.zeros_like(inclusion), pool, streams=streams)
+
+    def linearise(self, private, pool):
+        return LIKE.linearise(private, pool)
+
+
+def null_plan(seed: int, *, train: Any = None, **attack: Any) -> AuditPlan:
+    """A whole pipeline that ignores the private set: N = 100, m = 500, S = 16, d = 10."""
+    rng = np.random.default_rng([seed, 5])
+    labels = {"private": rng.integers(0, 2, 100), "public": rng.integers(0, 2, 500)}
+    return Pipeline(
+        private=rng.standard_normal((100, 10)),
+        public=rng.standard_normal((500, 10)),
+        labels=labels,
+        scorer=IgnoresPrivate(),
+        select=TopFraction(fraction=0.2),
+        train=train,
+        standardise="none",
+        seed=seed,
+        threat=Threat(knows=(*KNOWS, "memberships", "thresholds")),
+        attack=AttackSettings(**{"shadows": 16, **attack}),
+    ).plan()
+
+
+def fitted_evidence(plan: AuditPlan, game: Game, names: Sequence[str]) -> list[AttackEvidence]:
+    """The pipeline's shadows, and what attacks make of them that learnt from the fit block."""
+    shadows = Streams(plan.seed).for_shadows("shadow", range(plan.attack.shadows))
+    scores = score_shadows(plan, game.inclusion, shadows)
+    seen = seen_by(plan, select_and_train(plan, scores, shadows))
+    knowledge = dataclasses.replace(knowledge_of(plan), known_pairs=game.fit_pairs)
+    return [
+        AttackEvidence(
+            name,
+            ATTACKS[name].stage,
+            ATTACKS[name],
+            (),
+            fitted=ATTACKS[name].evidence(seen, game.inclusion, knowledge, streams=shadows),
+        )
+        for name in names
+        if ATTACKS[name].stage in plan.stages and not knowledge.missing(ATTACKS[name].needs)
+    ]
