@@ -106,6 +106,11 @@ def test_evidence_is_turned_where_the_fit_block_refutes_its_direction(rng):
     straight = choose([found("a", evidence)], game)
     np.testing.assert_array_equal(turned.fit.evidence, straight.fit.evidence)
     np.testing.assert_array_equal(turned.evaluation.evidence, straight.evaluation.evidence)
+    # however the evaluation block would have it
+    later = ~np.repeat(game.fit_pairs, 2)
+    reversed_later = np.where(later[:, None], -3 * evidence, evidence)
+    kept = choose([found("a", reversed_later)], game)
+    np.testing.assert_array_equal(kept.evaluation.evidence, -3 * evidence[later])
     # a strong attack in reverse beats a weak one that is straight
     assert choose([found("w", leaky(rng, game, 0.2)), found("a", -evidence)], game).attack == "a"
 
@@ -264,6 +269,13 @@ def test_the_clearest_candidate_and_its_threshold_come_from_the_fit_block(rng):
     }
 
 
+def test_clear_is_who_is_named_often_not_who_is_named_loudly():
+    inclusion = np.tile([[True, True], [False, False]], (3, 1))
+    evidence = np.where(inclusion, [9.0, 1.0], 0.0)
+    evidence[4, 0] = -1.0  # once on the wrong side
+    assert clearest_candidate(Block(evidence, inclusion)) == 1
+
+
 def test_of_equally_clear_candidates_the_widest_gap_is_taken():
     inclusion = np.array([[True, True], [False, False], [False, True], [True, False]])
     block = Block(np.where(inclusion, [1.0, 3.0], 0.0), inclusion)
@@ -379,6 +391,20 @@ def test_claims_share_the_error_of_all_that_is_tested(rng):
     shares = choose([found("a", evidence)], game).evaluation.shares
     # two limits at one stage
     assert stage.pair_share_low == pair_mean_lower(shares, 0.975)
+
+
+def test_one_record_that_leaks_all_refutes_a_claim_that_the_others_keep(rng):
+    """The mean over candidates hides it; guesses about the clearest candidates do not."""
+    game = game_of(rng, 128, 50)
+    evidence = rng.standard_normal(game.inclusion.shape)
+    evidence[:, 7] = np.where(game.inclusion[:, 7], 10.0, -10.0)
+    claim = EpsilonDeltaClaim(epsilon=0.5, delta=1e-5, adjacency="add_remove")
+    result = judge_claim(plan_of(claim=claim), [found("a", evidence)], game)
+    assert result.stages[0].pair_share_low < result.pair_share
+    assert result.stages[0].epsilon_low > 2
+    assert result.refuted
+    evidence[:, 7] = 0.0
+    assert not judge_claim(plan_of(claim=claim), [found("a", evidence)], game).refuted
 
 
 def test_a_claim_that_nothing_was_held_against_stands(rng):
