@@ -20,8 +20,9 @@ class LeastSquares:
     Column n of A is what candidate n adds to the scores and s_0 belongs to coins of one half.
     All of it happens in the coordinates of the pool's span, where it is the same problem. With
     no more candidates than independent directions (N <= p) the coins come out exactly where
-    scores are linear in them; with many more, tracing and the matched filter are stronger, as
-    least squares knows no scale of a coin. It learns nothing from shadows.
+    scores are linear in them. With more, the shortest solution ``a' (sum a a')^-1 (w - w_0)`` is
+    the matched filter without its noise and scale: as good on exact scores of a mean, worse
+    where linearisation is rough. The publication has no s_0. It learns nothing from shadows.
     """
 
     name: ClassVar[str] = "least_squares"
