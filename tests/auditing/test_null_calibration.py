@@ -7,6 +7,7 @@ what the fit/evaluation split and the rules of one-run evidence are for.
 
 import dataclasses
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.statistics.bounds import guesses, means_rejected, one_run_epsilon
 from curation_audit.statistics.gdp import mu_of_epsilon
 from curation_audit.streams import Streams
+from tests.attacks.world import NEAREST, make_world, with_shadows
+from tests.attacks.world import SCORER as MEAN
 from tests.auditing.null_games import (
     fitted_evidence,
     found,
@@ -177,6 +180,37 @@ def test_no_attack_finds_what_is_not_there(name):
     if not stages:
         pytest.skip("needs another scorer, or planted rows")
     check_null(alarms(stages), ALLOWED)
+
+
+@cache
+def worlds(scorer_name: str):
+    """A leaky world, and another whose observations take the place of its hidden ones."""
+    scorer = {"mean": MEAN, "nearest": NEAREST}[scorer_name]
+    return make_world(0, scorer=scorer), make_world(5, scorer=scorer)
+
+
+@pytest.mark.parametrize("scorer_name", ["mean", "nearest"])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_evidence_for_an_evaluation_row_is_its_own(name, scorer_name):
+    """It hangs on no other evaluation row, its partner's least of all, and on no coin there."""
+    world, other = worlds(scorer_name)
+    attack = ATTACKS[name]
+    if world.knowledge.missing(attack.needs):
+        pytest.skip("needs another scorer")
+    fit = np.arange(12) < 6
+    knowledge = dataclasses.replace(world.knowledge, known_pairs=fit)
+    row, hidden = 16, np.arange(12, 24)
+    rest = hidden[hidden != row]
+    coins = world.inclusion.copy()
+    coins[hidden] = random_coins(np.random.default_rng(9), 6, coins.shape[1])
+    changed = with_shadows(world.observation, rest, other.observation)
+    if "memberships" in attack.needs:  # it may read the row's own coins, and is known to
+        coins[row : row + 2] = world.inclusion[row : row + 2]
+    before, after = (
+        attack.evidence(seen, inclusion, knowledge, streams=world.streams)
+        for seen, inclusion in ((world.observation, world.inclusion), (changed, coins))
+    )
+    np.testing.assert_allclose(after[row], before[row], atol=1e-9 * np.abs(before).max())
 
 
 # --- the truth is covered ---------------------------------------------------------------------
