@@ -22,7 +22,7 @@ class Jaccard:
     name: ClassVar[str] = "jaccard"
     title: ClassVar[str] = "Likeness of the picks to those with the candidate"
     stage: ClassVar[Stage] = "selection"
-    needs: ClassVar[frozenset[str]] = frozenset({"algorithm"})
+    needs: ClassVar[frozenset[str]] = frozenset({"algorithm", "candidates", "pool"})
     source: ClassVar[str] = "this project; likeness as in Wahdany et al. 2026, arXiv:2603.00811"
     cost: ClassVar[str] = "S^2 (m + N)"
 

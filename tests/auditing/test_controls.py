@@ -340,10 +340,13 @@ def test_verdict_names_the_stages_in_order():
 def test_stages_are_judged_together(seed):
     """A headline that is above chance for all stages is so alone, and the level is shared."""
     both = Threat(observes=("scores", "selection"))
-    plan = replace(pipeline(n=12, seed=seed), threat=both).plan()
+    weak = {"scores": ("lira_best_row",), "selection": ("binary_lira",), "joint": ()}
+    audited = pipeline(n=12, seed=seed)
+    audited = replace(audited, threat=both, attack=replace(audited.attack, methods=weak))
+    plan = audited.plan()
     result = run_audit(plan)
     attacked = [one for one in result.stages if one.headline is not None]
-    assert len(attacked) == 2
+    assert [one.stage for one in attacked] == ["scores", "selection"]
     for one in attacked:
         evidence = result.evidence[one.headline.attack]
         half = len(evidence) // 4

@@ -152,7 +152,7 @@ def test_what_shapes_no_curation_reuses_all_of_them(out):
     without_pool = run(out, threat=threat)
     assert counts(without_pool) == (N_CHUNKS, N_CHUNKS)
     assert "trace" not in without_pool.evidence
-    methods = {**METHODS, "scores": ("lira_best_row",)}
+    methods = {**METHODS, "scores": ("lira_best_row",), "joint": ()}
     other_attack = run(out, attack=AttackSettings(shadows=16, methods=methods, confidence=0.9))
     assert counts(other_attack) == (N_CHUNKS, N_CHUNKS)
     assert set(other_attack.evidence) == {"lira_best_row", "binary_lira", "loss"}
