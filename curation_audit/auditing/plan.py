@@ -13,6 +13,7 @@ from curation_audit.dp.claims import Claim, check_comparable
 from curation_audit.observations import OBSERVED_STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import CanarySettings
+from curation_audit.results import Estimand
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
 Knows: TypeAlias = Literal[
@@ -21,7 +22,6 @@ Knows: TypeAlias = Literal[
 ScoreView: TypeAlias = Literal["exact", "rounded", "ranks", "top only"]
 ModelView: TypeAlias = Literal["confidences", "labels"]
 UtilityMetric: TypeAlias = Literal["accuracy", "auc"]
-Estimand: TypeAlias = Literal["these candidates", "new candidates too"]
 MIN_SHADOWS = 8
 FEW_SHADOWS = 32
 
