@@ -32,6 +32,7 @@ from curation_audit.attacks.nearest_pool import NearestPool
 from curation_audit.attacks.quantile import Quantile
 from curation_audit.attacks.rmia import Rmia
 from curation_audit.attacks.rmia_offline import RmiaOffline
+from curation_audit.attacks.score_match import ScoreMatch
 from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.trace import Trace
@@ -46,6 +47,7 @@ SINGLE: Final[tuple[Attack, ...]] = (
     KnownOthers(),
     LeastSquares(),
     Voting(),
+    ScoreMatch(),
     BinaryLira(),
     MaskTrace(),
     MaskExtract(),

@@ -14,11 +14,11 @@ from curation_audit.attacks.mask_extract import MaskExtract
 from curation_audit.attacks.mask_filter import MaskFilter
 from curation_audit.attacks.matched_filter import MatchedFilter
 from curation_audit.attacks.nearest_pool import NearestPool
+from curation_audit.attacks.score_match import ScoreMatch
 from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.stacking import stacked_evidence
 from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.trace import Trace
-from curation_audit.attacks.voting import Voting
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
@@ -29,7 +29,7 @@ ON_SCORES: Final[tuple[Attack, ...]] = (
     Extract(),
     MatchedFilter(),
     ShadowFilter(),
-    Voting(),
+    ScoreMatch(),
 )
 ON_SELECTION: Final[tuple[Attack, ...]] = (MaskExtract(), MaskFilter(), Jaccard(), Gibbs())
 ON_MODEL: Final[tuple[Attack, ...]] = (

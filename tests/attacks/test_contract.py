@@ -31,6 +31,7 @@ from curation_audit.attacks.nearest_pool import NearestPool
 from curation_audit.attacks.quantile import Quantile
 from curation_audit.attacks.rmia import Rmia
 from curation_audit.attacks.rmia_offline import RmiaOffline
+from curation_audit.attacks.score_match import ScoreMatch
 from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.trace import Trace
@@ -49,6 +50,7 @@ CASES = {
     "known_others": [KnownOthers()],
     "least_squares": [LeastSquares()],
     "voting": [Voting()],
+    "score_match": [ScoreMatch()],
     "binary_lira": [BinaryLira()],
     "mask_trace": [MaskTrace(), MaskTrace(center="nothing")],
     "mask_extract": [MaskExtract(), MaskExtract(steps=4)],
