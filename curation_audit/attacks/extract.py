@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from curation_audit.attacks.base import OtherPairs, known_candidates, known_pool
+from curation_audit.attacks.base import OtherPairs, known_candidates
 from curation_audit.attacks.gaussian import gaussian_evidence
-from curation_audit.attacks.linear import released_vectors
+from curation_audit.attacks.linear import shown_vectors
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
@@ -36,6 +36,6 @@ class Extract:
     ) -> Evidence:
         """Float64 (S, N)."""
         candidates = known_candidates(knowledge)
-        vectors = released_vectors(known_pool(knowledge), observation.scores)
+        vectors = shown_vectors(observation, knowledge)
         signal = candidates.mean_per_unit(vectors @ candidates.features.T)
         return gaussian_evidence(signal, inclusion, OtherPairs.of(knowledge, inclusion))

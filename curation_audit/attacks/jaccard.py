@@ -36,7 +36,9 @@ class Jaccard:
     ) -> Evidence:
         """Float64 (S, N)."""
         others = OtherPairs.of(knowledge, inclusion)
-        shared = shared_picks(observation.selection.mask())
+        shared = observation.derived(
+            "shared picks", (), lambda: shared_picks(observation.selection.mask())
+        )
         sizes = np.diag(shared).copy()
         learnt = learnt_from(others)
         counts = np.repeat(others.counts, 2)[:, None]

@@ -53,7 +53,7 @@ class KnownOthers:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N)."""
-        moves = Moves.of(observation.scores, knowledge)
+        moves = Moves.shown(observation, knowledge)
         return of_known_others(moves, inclusion, OtherPairs.of(knowledge, inclusion))
 
 

@@ -43,7 +43,7 @@ class LeastSquares:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N); the inclusion is not looked at."""
-        moves = Moves.of(observation.scores, knowledge)
+        moves = Moves.shown(observation, knowledge)
         solution: Evidence = (moves.seen - moves.reference) @ np.linalg.pinv(
             moves.shifts, rcond=RELATIVE_CUT
         )

@@ -2,12 +2,20 @@
 
 import numpy as np
 
-from curation_audit.attacks.base import OtherPairs
-from curation_audit.observations import Linearisation
+from curation_audit.attacks.base import OtherPairs, known_pool
+from curation_audit.observations import Knowledge, Linearisation, Observation
 from curation_audit.types import Evidence, Features, Floats, Mask
 
 RELATIVE_RANK = 1e-10
 RELATIVE_RIDGE = 1e-6
+
+
+def shown_vectors(observation: Observation, knowledge: Knowledge) -> Floats:
+    """``released_vectors`` of what is observed, computed once for all who ask."""
+    pool = known_pool(knowledge)
+    return observation.derived(
+        "released vectors", (pool,), lambda: released_vectors(pool, observation.scores)
+    )
 
 
 def released_vectors(pool: Features, scores: Features) -> Floats:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
-from curation_audit.observations import Knowledge
+from curation_audit.observations import Knowledge, Observation
 from curation_audit.types import Features, Floats, Inclusion, Scores
 
 RELATIVE_RANK = 1e-10
@@ -32,6 +32,15 @@ class Moves:
     reference: Floats
     shifts: Floats
     added: Floats
+
+    @classmethod
+    def shown(cls, observation: Observation, knowledge: Knowledge) -> "Moves":
+        """Those of what is observed, computed once for all who ask; no coin is used."""
+        return observation.derived(
+            "linear scores",
+            (known_pool(knowledge), known_linearisation(knowledge)),
+            lambda: cls.of(observation.scores, knowledge),
+        )
 
     @classmethod
     def of(cls, scores: Scores, knowledge: Knowledge) -> "Moves":

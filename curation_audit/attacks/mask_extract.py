@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from curation_audit import checks
-from curation_audit.attacks.base import OtherPairs, known_candidates, known_pool
+from curation_audit.attacks.base import OtherPairs, known_candidates
 from curation_audit.attacks.gaussian import gaussian_evidence
+from curation_audit.attacks.half_spaces import half_spaces
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
-from curation_audit.training.halfspaces import fit_half_spaces
 from curation_audit.types import Evidence, Inclusion
 
 
@@ -42,6 +42,6 @@ class MaskExtract:
     ) -> Evidence:
         """Float64 (S, N)."""
         candidates = known_candidates(knowledge)
-        cuts = fit_half_spaces(known_pool(knowledge), observation.selection.mask(), self.steps)
+        cuts = half_spaces(observation, knowledge, self.steps)
         signal = candidates.mean_per_unit(cuts.logits(candidates.features))
         return gaussian_evidence(signal, inclusion, OtherPairs.of(knowledge, inclusion))

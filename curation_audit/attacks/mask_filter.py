@@ -6,10 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from curation_audit import checks
-from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
+from curation_audit.attacks.base import OtherPairs, known_linearisation
+from curation_audit.attacks.half_spaces import half_spaces
 from curation_audit.observations import Knowledge, Linearisation, Observation, Stage
 from curation_audit.streams import ShadowStreams
-from curation_audit.training.halfspaces import HalfSpaces, Whitening, fit_half_spaces
+from curation_audit.training.halfspaces import HalfSpaces, Whitening
 from curation_audit.types import Evidence, Floats, Inclusion
 
 LEAST_NOISE = 1e-6  # of what the coins move
@@ -50,8 +51,7 @@ class MaskFilter:
     ) -> Evidence:
         """Float64 (S, N)."""
         linearised = known_linearisation(knowledge)
-        pool = known_pool(knowledge)[:, linearised.slopes]
-        cuts = fit_half_spaces(pool, observation.selection.mask(), self.steps)
+        cuts = half_spaces(observation, knowledge, self.steps)
         moves = Moves.of(linearised, cuts.whitening)
         return filtered(directions(cuts), inclusion, moves, OtherPairs.of(knowledge, inclusion))
 
@@ -72,9 +72,12 @@ class Moves:
 
     @classmethod
     def of(cls, linearised: Linearisation, whitening: Whitening) -> "Moves":
-        """A slope w on rows is the slope ``root^-1 w`` on whitened rows."""
+        """A slope w on rows is the slope ``root^-1 w`` on whitened rows.
+
+        What is no slope is constant over the pool, and has no part in whitened rows.
+        """
         slopes = linearised.slopes
-        unwhiten = np.linalg.pinv(whitening.root)
+        unwhiten = np.linalg.pinv(whitening.root[slopes])
         shifts = linearised.influence[:, slopes] @ unwhiten.T
         covariance = shifts.T @ shifts / 4
         added = np.zeros_like(covariance)

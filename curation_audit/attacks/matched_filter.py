@@ -43,7 +43,7 @@ class MatchedFilter:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N)."""
-        moves = Moves.of(observation.scores, knowledge)
+        moves = Moves.shown(observation, knowledge)
         return matched(moves, inclusion, OtherPairs.of(knowledge, inclusion))
 
 

@@ -1,6 +1,7 @@
 """Several attacks' evidence as one, with weights fitted on other pairs of shadows."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ N_NEWTON_STEPS = 12
 RIDGE = 1.0
 SHARE_OF_MEAN = 1e-3
 FAR_OUT = 4.0  # median distances
+SHARED_BYTES = 2**22  # of one member's evidence on one fold; larger is not kept
 
 
 def stacked_evidence(
@@ -45,7 +47,7 @@ def stacked_evidence(
         asked = np.repeat(fold == target, 2)
         here = dataclasses.replace(knowledge, known_pairs=learnt_from)
         seen = np.stack(
-            [member.evidence(observation, inclusion, here, streams=streams) for member in members],
+            [evidence_of(member, observation, inclusion, here, streams) for member in members],
             axis=2,
         )
         trained = np.repeat(learnt_from, 2)
@@ -53,6 +55,35 @@ def stacked_evidence(
         weights = pairwise_weights(scale.squashed(seen[trained]), inclusion[trained])
         evidence[asked] = scale.squashed(seen[asked]) @ weights
     return evidence
+
+
+def evidence_of(
+    member: Attack,
+    observation: Observation,
+    inclusion: Inclusion,
+    knowledge: Knowledge,
+    streams: ShadowStreams,
+) -> Evidence:
+    """One member's evidence (S, N) for ``known_pairs``; shared where a second ensemble will ask.
+
+    The member's streams are its own, whichever ensemble asks first.
+    """
+    own = dataclasses.replace(streams, scope=f"member {member.name}")
+
+    def compute() -> Evidence:
+        return member.evidence(observation, inclusion, knowledge, streams=own)
+
+    if "several stages" not in knowledge.granted or 8 * inclusion.size > SHARED_BYTES:
+        return compute()
+    known = OtherPairs.of(knowledge, inclusion).known
+    digest = hashlib.sha256(inclusion.tobytes() + known.tobytes() + repr(own).encode())
+    inputs = [
+        getattr(knowledge, one.name)
+        for one in dataclasses.fields(knowledge)
+        if one.name not in ("known_pairs", "granted")  # in the digest; the same arrays
+    ]
+    name = f"member {member.name} on {digest.hexdigest()}"
+    return observation.derived(name, (member, *inputs), compute)
 
 
 def folds_of(known: Mask, streams: ShadowStreams) -> Indices:

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
-from curation_audit.attacks.linear import released_vectors, traced
+from curation_audit.attacks.base import OtherPairs, known_linearisation
+from curation_audit.attacks.linear import shown_vectors, traced
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
@@ -40,6 +40,6 @@ class Trace:
     ) -> Evidence:
         """Float64 (S, N)."""
         linearised = known_linearisation(knowledge)
-        vectors = released_vectors(known_pool(knowledge), observation.scores)
+        vectors = shown_vectors(observation, knowledge)
         others = OtherPairs.of(knowledge, inclusion)
         return traced(vectors, linearised, np.ones(vectors.shape[1], dtype=bool), others)

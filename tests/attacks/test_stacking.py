@@ -12,7 +12,7 @@ from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.stacking import Scale, folds_of, pairwise_weights, stacked_evidence
 from curation_audit.attacks.trace import Trace
-from curation_audit.observations import KNOWABLE, Knowledge
+from curation_audit.observations import KNOWABLE, Knowledge, Observation, Selection
 from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc
 from curation_audit.streams import Streams
 from tests.attacks.world import make_world
@@ -45,9 +45,19 @@ def auc(evidence, inclusion):
     return clustered_auc(PairedEvidence.split(evidence, inclusion)).auc
 
 
+def blank(inclusion):
+    """Nothing to see."""
+    nothing = np.zeros((len(inclusion), 1))
+    return Observation(nothing, Selection.from_mask(nothing > 0), np.zeros((*nothing.shape, 0)))
+
+
 def stacked(members, inclusion, knowledge=None):
     return stacked_evidence(
-        members, None, inclusion, knowledge or Knowledge(), streams=streams(len(inclusion) // 2)
+        members,
+        blank(inclusion),
+        inclusion,
+        knowledge or Knowledge(),
+        streams=streams(len(inclusion) // 2),
     )
 
 
@@ -154,3 +164,58 @@ def test_ensembles_of_real_attacks_are_no_worse_than_their_members():
         for attack in (*members, ensemble)
     ]
     assert found[-1] > max(found[:-1]) - 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """An attack that counts how often it is run, and on what."""
+
+    runs: list = dataclasses.field(default_factory=list, repr=False)
+    name = "counted"
+    stage = "scores"
+    needs = frozenset({"pool"})
+
+    def evidence(self, observation, inclusion, knowledge, *, streams):
+        self.runs.append((knowledge.known_pairs.tolist(), inclusion.tolist(), streams))
+        rng = np.random.default_rng(len(self.runs))
+        return inclusion + rng.standard_normal(inclusion.shape)
+
+
+def test_a_second_ensemble_runs_no_member_again():
+    rng = np.random.default_rng(5)
+    inclusion, other = random_coins(rng, 12, 20), random_coins(rng, 12, 20)
+    seen, member, more = blank(inclusion), Counted(), noisy(rng, inclusion, 0.5)
+    granted = Knowledge(granted=KNOWABLE, pool=np.zeros((3, 2)))
+    fit = dataclasses.replace(granted, known_pairs=np.arange(12) < 6)
+    runs = [(inclusion, granted), (other, granted), (inclusion, fit)]
+
+    def both(members, scope):
+        own = Streams(0).for_shadows(scope, range(24))
+        return [stacked_evidence(members, seen, *run, streams=own) for run in runs]
+
+    first = both([member], "one")
+    assert len(member.runs) == 4 + 4 + 5  # folds, and the pairs that are not known
+    again = both([member, more], "two")
+    assert len(member.runs) == 4 + 4 + 5
+    assert not np.array_equal(first[0], again[0])
+    for one, two in zip(first, both([member], "three"), strict=True):
+        np.testing.assert_array_equal(one, two)
+    # whoever asks, the member's streams are its own
+    assert {streams.scope for _, _, streams in member.runs} == {"member counted"}
+    # and something else that is known is another question
+    both_known = [dataclasses.replace(granted, pool=np.ones((3, 2))), granted]
+    for n_runs, known in enumerate(both_known, 1):
+        stacked_evidence([member], seen, inclusion, known, streams=streams(12))
+        assert len(member.runs) == 13 + 4 * n_runs
+
+
+@pytest.mark.parametrize("why", ["one stage", "large"])
+def test_nothing_is_kept_that_nobody_asks_for_again_or_that_is_large(monkeypatch, why):
+    inclusion = random_coins(np.random.default_rng(6), 12, 20)
+    granted = KNOWABLE if why == "large" else KNOWABLE - {"several stages"}
+    if why == "large":
+        monkeypatch.setattr("curation_audit.attacks.stacking.SHARED_BYTES", 8 * 24 * 20 - 1)
+    seen, member = blank(inclusion), Counted()
+    for n_runs in (1, 2):
+        stacked_evidence([member], seen, inclusion, Knowledge(granted=granted), streams=streams(12))
+        assert len(member.runs) == 4 * n_runs
