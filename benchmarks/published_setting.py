@@ -6,8 +6,9 @@ gradients, preconditioned by the pool's Gram matrix), and beside them the mean-s
 |T| from 10 to 5,000. In miniature: Fashion-MNIST as targets, 20,000 public images (Fashion-MNIST,
 MedNIST, MNIST), PCA of the pool in place of CLIP, a logistic model on the picks.
 
-Everything is learnt on the fit pairs: attacks, and which of ours and which of the published ones is
-best. The evaluation pairs then compare the two, with a paired interval over pairs of shadows.
+Single attacks only, no ensembles. Everything is learnt on the fit pairs: attacks, and which of ours
+and which of the published ones is best. The evaluation pairs then compare the two, with a paired
+interval over pairs of shadows.
 
     python benchmarks/published_setting.py DATA_FOLDER [--sizes 10,50,...] [--shadows 128]
         [--figure benchmarks/published_setting.svg]
@@ -26,7 +27,7 @@ from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 
 from curation_audit.api import Pipeline
-from curation_audit.attacks import ATTACKS
+from curation_audit.attacks import SINGLE
 from curation_audit.auditing.adversary import knowledge_of, seen_by
 from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import Curated, score_shadows, select_and_train
@@ -201,14 +202,14 @@ def compared(plan, curator: str, size: int) -> Iterator[Row]:
     streams = Streams(SEED).for_shadows("attack", range(len(inclusion)))
     for stage in plan.observed:
         evidence = {}
-        for name, attack in ATTACKS.items():
+        for attack in SINGLE:
             if attack.stage == stage and not knowledge.missing(attack.needs):
                 started = time.perf_counter()
                 found = attack.evidence(seen, inclusion, knowledge, streams=streams)
-                evidence[name] = PairedEvidence.split(found, inclusion)
+                evidence[attack.name] = PairedEvidence.split(found, inclusion)
                 seconds = time.perf_counter() - started
                 if seconds > SLOW:
-                    print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+                    print(f"{attack.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
         yield row_of(curator, size, stage, evidence, fit)
 
 
