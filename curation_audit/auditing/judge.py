@@ -113,20 +113,22 @@ def _headline(
     as much.
     """
     able = {
-        one.name: (one.evidence, one.permuted)
+        one.name: (one.evidence, one.permuted, one.fitted)
         for one in found
-        if one.evidence is not None and one.permuted is not None
+        if one.evidence is not None and one.permuted is not None and one.fitted is not None
     }
     if not able:
         return None
     half = plan.attack.shadows // 4
-    paired = {name: PairedEvidence.split(seen, game.inclusion) for name, (seen, _) in able.items()}
+    paired = {
+        name: PairedEvidence.split(seen, game.inclusion) for name, (seen, _, _) in able.items()
+    }
     aucs = {name: clustered_auc(one.pairs(slice(0, half))).auc for name, one in paired.items()}
     best = max(aucs, key=lambda name: abs(aucs[name] - 0.5))
     inflation = _inflation(able[best][1], game)
-    fresh = paired[best].pairs(slice(half, None))
+    fresh, apart = paired[best].pairs(slice(half, None)), _not_learnt_from(able[best][2], game)
     if aucs[best] < 0.5:
-        fresh = PairedEvidence(-fresh.members, -fresh.outsiders)
+        fresh, apart = fresh.reversed(), apart.reversed()
     together = 1 - (1 - plan.attack.confidence) / len(plan.stages)
     return Headline(
         best,
@@ -135,9 +137,21 @@ def _headline(
         _measure(plan, fresh, inflation),
         reversed=aucs[best] < 0.5,
         above_chance=auc_estimate(fresh, confidence=together, inflation=inflation).low > 0.5,
-        records=summarise_records(fresh, ids, confidence=plan.attack.confidence),
+        records=summarise_records(apart, ids, confidence=plan.attack.confidence),
         subgroups=_subgroups(plan, fresh, inflation),
     )
+
+
+def _not_learnt_from(fitted: Evidence, game: Game) -> PairedEvidence:
+    """The pairs of the second half that the attack did not learn from, by what it learnt.
+
+    Given the fit block they are independent, as exact intervals of single records need them; pairs
+    that learn from one another are not. With 8 shadows one pair that was learnt from joins the
+    only other one; two pairs show nothing above chance.
+    """
+    paired = PairedEvidence.split(fitted, game.inclusion)
+    half, n_fit = paired.n_pairs // 2, int(game.fit_pairs.sum())
+    return paired.pairs(slice(min(max(half, n_fit), paired.n_pairs - 2), None))
 
 
 def _subgroups(plan: AuditPlan, paired: PairedEvidence, inflation: float) -> Subgroups | None:

@@ -72,6 +72,10 @@ class PairedEvidence:
         """The evidence of some of the pairs."""
         return PairedEvidence(self.members[which], self.outsiders[which])
 
+    def reversed(self) -> "PairedEvidence":
+        """The same evidence read in reverse."""
+        return PairedEvidence(-self.members, -self.outsiders)
+
 
 def degenerate_interval(value: float, n_pairs: int, confidence: float) -> tuple[float, float]:
     """An interval for a mean of P numbers in [0, 1] that show no spread at all.
