@@ -114,13 +114,17 @@ def delta(value: float) -> str:
     return f"{value:g}".replace("e-0", "e-")
 
 
-def adjacency(name: str) -> str:
-    """Which private sets count as neighbours.
+def adjacency(name: str, unit: str = "row") -> str:
+    """Which private sets count as neighbours, where coins are those of units.
 
-    >>> adjacency("add_remove")
-    'add or remove one record'
+    Coins that move all rows of somebody together say nothing about single rows: whoever has k of
+    them may leak up to k times the epsilon of one.
+
+    >>> adjacency("add_remove"), adjacency("add_remove", "patient")
+    ('add or remove one record', 'add or remove all records of one patient')
     """
-    return ADJACENCIES[name]
+    whose = "one record" if unit in ("row", "canary") else f"all records of one {unit}"
+    return ADJACENCIES[name].replace("one record", whose)
 
 
 def tally(counts: dict[str, int]) -> str:

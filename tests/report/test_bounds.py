@@ -58,6 +58,22 @@ def test_every_line_is_a_bound_or_an_estimate_and_shows_what_it_rests_on():
     assert "add or remove one record" in section(FULL, "Epsilon at least, by each", "Method")
 
 
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [
+        ("row", "add or remove one record"),
+        ("canary", "add or remove one record"),
+        ("patient", "add or remove all records of one patient"),
+    ],
+)
+def test_adjacency_is_that_of_the_unit_whose_coins_are_thrown(unit, told):
+    report = sample_report()
+    report["design"]["unit"] = unit
+    page = without_figures(report)
+    assert page.count(told) >= 8  # the sentence and the table of each stage with bounds
+    assert ("remove one record" in page) == (unit != "patient")
+
+
 def test_the_sentence_of_a_stage_is_about_the_declared_bound_not_about_the_largest():
     told = " ".join(section(FULL, "How much privacy is missing", "All 7 lower").split())
     assert (
