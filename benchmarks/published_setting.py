@@ -11,7 +11,7 @@ and which of the published ones is best. The evaluation pairs then compare the t
 interval over pairs of shadows.
 
     python benchmarks/published_setting.py DATA_FOLDER [--sizes 10,50,...] [--shadows 128]
-        [--figure benchmarks/published_setting.svg]
+    python benchmarks/published_setting.py --tables PRINTED... --figure published_setting.svg
 """
 
 import argparse
@@ -82,7 +82,6 @@ class Row:
     ours_auc: float
     difference: float
     half_width: float
-    aucs: dict[str, float]
 
 
 def load_images(folder: Path) -> Images:
@@ -232,7 +231,6 @@ def row_of(curator: str, size: int, stage: str, evidence, fit: np.ndarray) -> Ro
         measured[ours].mean(),
         gain.mean(),
         quantile * gain.std(ddof=1) / np.sqrt(len(gain)),
-        {name: one.mean() for name, one in measured.items()},
     )
 
 
@@ -271,15 +269,28 @@ def draw_theory(axis, d: int, sizes: np.ndarray) -> None:
     axis.plot(n[there], special.ndtr(np.sqrt(filtered)), "-.", label="matched filter")
 
 
-def main() -> None:
-    """Print the table as it grows, then whether ours is anywhere worse; draw the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
-    parser.add_argument("--shadows", type=int, default=128)
-    parser.add_argument("--curators", default="nearest,mean,trak")
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args()
+def line_of(row: Row) -> str:
+    """A row of the printed table."""
+    return (
+        f"| {row.curator} | {row.size} | {row.stage} | {row.published} | {row.published_auc:.3f} | "
+        f"{row.ours} | {row.ours_auc:.3f} | {row.difference:+.4f} ± {row.half_width:.4f} |"
+    )
+
+
+def rows_of(table: str) -> list[Row]:
+    """The rows of a printed table."""
+    rows = []
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        if len(cells) == 8 and cells[1].isdigit():
+            gain, half = map(float, cells[7].split(" ± "))
+            published, ours = (cells[3], float(cells[4])), (cells[5], float(cells[6]))
+            rows.append(Row(cells[0], int(cells[1]), cells[2], *published, *ours, gain, half))
+    return sorted(rows, key=lambda row: row.size)
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """Print the table as it grows."""
     images = load_images(options.folder)
     of_curator = {"nearest": images, "mean": images, "trak": trak_features(images)}
     rows = []
@@ -287,25 +298,34 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with one_thread():
         for size in map(int, options.sizes.split(",")):
+            with_model = size <= LARGEST_FOR_MODEL
+            n_shadows = options.shadows if with_model else options.shadows // 2
             for curator in options.curators.split(","):
-                n_shadows = options.shadows if size <= LARGEST_FOR_MODEL else options.shadows // 2
-                plan = plan_of(
-                    of_curator[curator], curator, size, n_shadows, size <= LARGEST_FOR_MODEL
-                )
+                plan = plan_of(of_curator[curator], curator, size, n_shadows, with_model)
                 for row in compared(plan, curator, size):
                     rows.append(row)
-                    print(
-                        f"| {row.curator} | {row.size} | {row.stage} | {row.published} | "
-                        f"{row.published_auc:.3f} | {row.ours} | {row.ours_auc:.3f} | "
-                        f"{row.difference:+.3f} ± {row.half_width:.3f} |",
-                        flush=True,
-                    )
+                    print(line_of(row), flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure, or read what was measured; say whether ours is anywhere worse; draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--shadows", type=int, default=128)
+    parser.add_argument("--curators", default="nearest,mean,trak")
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--tables", type=Path, nargs="+", help="printed before, to be drawn")
+    options = parser.parse_args()
+    if options.tables:
+        rows = rows_of("\n".join(path.read_text() for path in options.tables))
+    else:
+        rows = measure(options)
     worse = [row for row in rows if row.difference < -row.half_width]
     print(f"\nmean gain {np.mean([row.difference for row in rows]):+.3f}; worse: {len(worse)}")
     if options.figure:
-        dimensions = {"nearest": 0, "mean": N_COMPONENTS, "trak": N_PROJECTED}
-        shown = {name: dimensions[name] for name in options.curators.split(",")}
-        draw(rows, shown, options.figure)
+        draw(rows, {"nearest": 0, "mean": N_COMPONENTS, "trak": N_PROJECTED}, options.figure)
 
 
 if __name__ == "__main__":
