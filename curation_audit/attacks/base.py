@@ -6,10 +6,12 @@ candidate is in exactly one of them, leave-one-pair-out means need no loop: they
 the known pairs less the pair's own value.
 """
 
+import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curation_audit.game import check_pairs
 from curation_audit.observations import Candidates, Knowledge, Linearisation, Observation, Stage
@@ -129,6 +131,15 @@ class OtherPairs:
         """For each shadow the mean of ``values`` (S, ...) over the shadows of its other pairs."""
         pairs = values.reshape(-1, 2, *values.shape[1:]).mean(axis=1)
         return np.repeat(self.means(pairs), 2, axis=0)
+
+
+def digest(*arrays: NDArray[Any], **settings: object) -> str:
+    """Names arrays and settings by what they hold, where ``Observation.derived`` needs a name."""
+    content = hashlib.sha256(repr(sorted(settings.items())).encode())
+    for array in arrays:
+        content.update(f"{array.dtype} {array.shape}".encode())
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()
 
 
 def known_candidates(knowledge: Knowledge) -> Candidates:

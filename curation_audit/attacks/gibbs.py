@@ -7,15 +7,16 @@ import numpy as np
 from scipy import special
 
 from curation_audit import checks
-from curation_audit.attacks.base import known_candidates, known_pool
 from curation_audit.attacks.mask_thresholds import (
     OtherCurations,
     Thresholds,
     curations_of_others,
     found_thresholds,
+    pairs_above,
     told_thresholds,
 )
 from curation_audit.attacks.near_pairs import NearPairs
+from curation_audit.attacks.places import scores_of_nobody
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Features, Floats, Inclusion, Mask
@@ -40,7 +41,7 @@ class Gibbs:
         {"algorithm", "candidates", "nearest scorer", "other candidates", "pool"}
     )
     source: ClassVar[str] = "this project; belief propagation after Pearl 1988"
-    cost: ClassVar[str] = "m N p + S m log m + 150 S E, E pairs above the threshold"
+    cost: ClassVar[str] = "m N p + S m log m + 150 S E, E pairs above the threshold, at most 4 m"
 
     rounds: int = 12
     nearest: int = 24
@@ -62,23 +63,14 @@ class Gibbs:
         cuts = told_thresholds(observation, knowledge)
         if cuts is None:
             cuts = found_thresholds(observation, knowledge, learnt, self.nearest)
-        pool, candidates = known_pool(knowledge), known_candidates(knowledge)
-        pairs = NearPairs.above(pool, candidates, cuts.least, self.nearest)
-        background = score_of_nobody(knowledge, inclusion.shape[1])
+        pairs = pairs_above(observation, knowledge, cuts.value - cuts.slack, self.nearest)
+        background = scores_of_nobody(observation, knowledge)
         mask = observation.selection.mask()
         evidence = np.empty(inclusion.shape)
         for block in pairs.blocks(inclusion.shape[0]):
             model = picks_model(pairs, cuts, learnt, background, mask, block)
             evidence[block] = posterior_log_odds(model, pairs, self.rounds)
         return evidence
-
-
-def score_of_nobody(knowledge: Knowledge, n_candidates: int) -> Features:
-    """What the pool rows score without any candidate, (m,)."""
-    if knowledge.score is None:
-        raise ValueError("this attack needs to run the scorer.")
-    scores: Features = knowledge.score(np.zeros((1, n_candidates), dtype=bool))[0]
-    return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +98,7 @@ def picks_model(
 ) -> PicksModel:
     """The likelihood of the masks of a block of shadows."""
     missed, stray = (np.repeat(rate, 2)[block, None] for rate in (learnt.missed, learnt.stray))
-    reach = (1 - missed) * cuts.reach(pairs.similarity, block)
+    reach = (1 - missed) * cuts.reach_of(pairs, block)
     always = (1 - missed) * cuts.reach(background[pairs.rows].astype(np.float64), block)
     picked = mask[block][:, pairs.row]
     prior = pairs.per_candidate(np.where(picked, 0.0, np.log1p(-reach)))

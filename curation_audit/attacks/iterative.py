@@ -6,10 +6,10 @@ from typing import ClassVar
 import numpy as np
 
 from curation_audit import checks
-from curation_audit.attacks.base import known_candidates, known_pool
 from curation_audit.attacks.mask_thresholds import (
     curations_of_others,
     found_thresholds,
+    pairs_above,
     resolution_of,
     told_thresholds,
 )
@@ -36,7 +36,7 @@ class Iterative:
         {"algorithm", "candidates", "nearest scorer", "other candidates", "pool"}
     )
     source: ClassVar[str] = "Wahdany et al. 2026, arXiv:2603.00811"
-    cost: ClassVar[str] = "m N p + S m log m + 100 S E, E pairs above the threshold"
+    cost: ClassVar[str] = "m N p + S m log m + 100 S E, E pairs above the threshold, at most 4 m"
 
     rounds: int = 12
     agreement: float = 0.999
@@ -60,13 +60,12 @@ class Iterative:
         if cuts is None:
             learnt = curations_of_others(observation, inclusion, knowledge)
             cuts = found_thresholds(observation, knowledge, learnt, self.nearest)
-        pool, candidates = known_pool(knowledge), known_candidates(knowledge)
-        pairs = NearPairs.above(pool, candidates, cuts.least, self.nearest)
+        pairs = pairs_above(observation, knowledge, cuts.value - cuts.slack, self.nearest)
         mask = observation.selection.mask()
         resolution = resolution_of(knowledge)
         evidence = np.empty(inclusion.shape)
         for block in pairs.blocks(inclusion.shape[0]):
-            reach = cuts.reach(pairs.similarity, block)
+            reach = cuts.reach_of(pairs, block)
             evidence[block] = self.reconstruct(reach, mask[block], pairs, resolution)
         return evidence
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation_audit.attacks.base import OtherPairs, known_candidates, known_pool
+from curation_audit.attacks.base import OtherPairs, digest, known_candidates, known_pool
 from curation_audit.attacks.gaussian import rounding_of
 from curation_audit.attacks.near_pairs import NearPairs
+from curation_audit.attacks.places import N_NEAREST, neighbours
 from curation_audit.observations import Knowledge, Observation
 from curation_audit.types import Floats, Inclusion, Indices, Mask, Scores
 
@@ -32,10 +33,33 @@ class Thresholds:
         reached: Floats = np.clip(0.5 + (similarity - value) / (2 * slack), 0, 1)
         return reached
 
-    @property
-    def least(self) -> float:
-        """Below this no similarity matters to any shadow."""
-        return float((self.value - self.slack).min())
+    def reach_of(self, pairs: NearPairs, shadows: slice) -> Floats:
+        """The same for pairs, 0 where the shadow does not look at them."""
+        return self.reach(pairs.similarity, shadows) * pairs.looked_at(shadows)
+
+
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What the curator does on the coins of each shadow, against what it picked: all (S,).
+
+    ``value``: the threshold. ``above``, ``below``: how many rows are clearly on that side of it;
+    ``missed`` and ``stray``: how many of those were left, and picked, all the same.
+    """
+
+    value: Floats
+    missed: Floats
+    above: Floats
+    stray: Floats
+    below: Floats
+
+    @classmethod
+    def of(cls, scores: Scores, mask: Mask, resolution: float) -> "Tallies":
+        """From what the curator computes on the coins, scores (S, m)."""
+        value = kth_largest(scores, mask.sum(axis=1))
+        above = scores > value[:, None] + resolution
+        below = scores < value[:, None] - resolution
+        counts = [rows.sum(axis=1) for rows in (above & ~mask, above, below & mask, below)]
+        return cls(value, *(count.astype(np.float64) for count in counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +76,21 @@ class OtherCurations:
     stray: Floats
 
     @classmethod
-    def of(
-        cls, scores: Scores, mask: Mask, others: OtherPairs, resolution: float
-    ) -> "OtherCurations":
-        """From what the curator computes on the coins of all pairs, scores (S, m)."""
-        value = kth_largest(scores, mask.sum(axis=1))
-        above = scores > value[:, None] + resolution
-        below = scores < value[:, None] - resolution
-        middle = value.mean()  # subtracted first, so that the squares do not cancel
-        paired = value.reshape(-1, 2) - middle
+    def of(cls, run: Tallies, others: OtherPairs) -> "OtherCurations":
+        """From curations on the coins of all pairs."""
+        middle = run.value.mean()  # subtracted first, so that the squares do not cancel
+        paired = run.value.reshape(-1, 2) - middle
         mean = others.means(paired.mean(axis=1))
         variance = others.means((paired**2).mean(axis=1)) - mean**2
-        counts = [
-            others.sums(rows.sum(axis=1).reshape(-1, 2).sum(axis=1).astype(np.float64))
-            for rows in (above & ~mask, above, below & mask, below)
-        ]
+        missed, above, stray, below = (
+            others.sums(rows.reshape(-1, 2).sum(axis=1))
+            for rows in (run.missed, run.above, run.stray, run.below)
+        )
         return cls(
             mean + middle,
             np.sqrt(np.maximum(variance, 0)),
-            (counts[0] + 0.5) / (counts[1] + 1),
-            (counts[2] + 0.5) / (counts[3] + 1),
+            (missed + 0.5) / (above + 1),
+            (stray + 0.5) / (below + 1),
         )
 
 
@@ -87,12 +106,17 @@ def curations_of_others(
     observation: Observation, inclusion: Inclusion, knowledge: Knowledge
 ) -> OtherCurations:
     """Run the curator on the coins of the other pairs."""
-    if knowledge.score is None:
+    score, candidates, pool = knowledge.score, known_candidates(knowledge), known_pool(knowledge)
+    if score is None:
         raise ValueError("this attack needs to run the scorer.")
-    scores = knowledge.score(inclusion)
-    mask = observation.selection.mask()
-    others = OtherPairs.of(knowledge, inclusion)
-    return OtherCurations.of(scores, mask, others, resolution_of(knowledge))
+    run = observation.derived(
+        f"curations of coins {digest(inclusion)}",
+        (score, candidates, pool),
+        lambda: Tallies.of(
+            score(inclusion), observation.selection.mask(), resolution_of(knowledge)
+        ),
+    )
+    return OtherCurations.of(run, OtherPairs.of(knowledge, inclusion))
 
 
 def resolution_of(knowledge: Knowledge) -> float:
@@ -122,8 +146,7 @@ def found_thresholds(
     resolution = resolution_of(knowledge)
     centre, spread = np.repeat(learnt.mean, 2), np.repeat(learnt.spread, 2)
     step = np.maximum(SPREADS * spread / STEPS, resolution)
-    least = float((centre - STEPS * step).min())
-    pairs = NearPairs.above(known_pool(knowledge), known_candidates(knowledge), least, most)
+    pairs = pairs_above(observation, knowledge, centre - STEPS * step, most)
     mask = observation.selection.mask()
     value = centre
     for _ in range(ZOOMS):
@@ -132,16 +155,21 @@ def found_thresholds(
     return Thresholds(value, slack)
 
 
+def pairs_above(
+    observation: Observation, knowledge: Knowledge, low: Floats, most: int
+) -> NearPairs:
+    """Pairs at least ``low`` (S,) alike, of each row the ``most`` nearest candidates."""
+    nearest = neighbours(observation, knowledge, max(most, N_NEAREST))
+    return NearPairs.above(nearest, low, most, known_candidates(knowledge))
+
+
 def search(centre: Floats, step: Floats, mask: Mask, pairs: NearPairs) -> tuple[Floats, Floats]:
     """Thresholds on a grid that explain the most picks: their middle, how far they reach, (S,)."""
     offsets = np.arange(-STEPS, STEPS + 1)
     middle, width = np.empty_like(centre), np.empty_like(centre)
     for block in pairs.blocks(centre.shape[0]):
         grid = centre[block, None] + offsets * step[block, None]
-        explained = np.stack(
-            [explained_picks(grid[:, g], mask[block], pairs) for g in range(offsets.shape[0])],
-            axis=1,
-        )
+        explained = explained_picks(grid, mask[block], pairs, pairs.looked_at(block))
         best = explained == explained.max(axis=1, keepdims=True)
         low = np.where(best, grid, np.inf).min(axis=1)
         high = np.where(best, grid, -np.inf).max(axis=1)
@@ -149,15 +177,19 @@ def search(centre: Floats, step: Floats, mask: Mask, pairs: NearPairs) -> tuple[
     return middle, width
 
 
-def explained_picks(value: Floats, mask: Mask, pairs: NearPairs) -> Floats:
-    """How many picks (S,) can be explained where the thresholds are ``value`` (S,).
+def explained_picks(grid: Floats, mask: Mask, pairs: NearPairs, looked_at: Mask) -> Indices:
+    """How many picks can be explained under each of G < 32 thresholds, grid (S, G): (S, G).
 
-    A candidate who is above it on a row that was left is no member; a pick is explained by one
-    who may be a member and is not below it.
+    A candidate who is above a threshold on a row that was left is no member; a pick is explained
+    by one who may be a member and is not below it. Bit g of a number is about threshold g.
     """
-    reached = pairs.similarity >= value[:, None]
+    reached = np.zeros(looked_at.shape, dtype=np.uint32)
+    for g in range(grid.shape[1]):
+        reached |= (pairs.similarity >= grid[:, g, None]).astype(np.uint32) << np.uint32(g)
+    reached[~looked_at] = 0
     picked = mask[:, pairs.row]
-    barred = pairs.per_candidate((reached & ~picked).astype(np.float64)) > 0
-    explains = reached & picked & ~barred[:, pairs.candidate]
-    explained: Floats = pairs.any_of_row(explains).sum(axis=1).astype(np.float64)
-    return explained
+    barred = pairs.bits_of_candidate(np.where(picked, np.uint32(0), reached))
+    explains = np.where(picked, reached & ~barred[:, pairs.candidate], np.uint32(0))
+    rows = pairs.bits_of_row(explains)
+    bits = [np.uint32(1 << g) for g in range(grid.shape[1])]
+    return np.stack([np.count_nonzero(rows & bit, axis=1) for bit in bits], axis=1)

@@ -1,13 +1,12 @@
 """Several attacks' evidence as one, with weights fitted on other pairs of shadows."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import expit
 
-from curation_audit.attacks.base import Attack, OtherPairs, in_first
+from curation_audit.attacks.base import Attack, OtherPairs, digest, in_first
 from curation_audit.observations import Knowledge, Observation
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Floats, Inclusion, Indices, Mask
@@ -76,13 +75,12 @@ def evidence_of(
     if "several stages" not in knowledge.granted or 8 * inclusion.size > SHARED_BYTES:
         return compute()
     known = OtherPairs.of(knowledge, inclusion).known
-    digest = hashlib.sha256(inclusion.tobytes() + known.tobytes() + repr(own).encode())
     inputs = [
         getattr(knowledge, one.name)
         for one in dataclasses.fields(knowledge)
         if one.name not in ("known_pairs", "granted")  # in the digest; the same arrays
     ]
-    name = f"member {member.name} on {digest.hexdigest()}"
+    name = f"member {member.name} on {digest(inclusion, known, streams=own)}"
     return observation.derived(name, (member, *inputs), compute)
 
 

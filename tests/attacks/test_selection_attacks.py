@@ -34,12 +34,7 @@ def model_of(edges, n_candidates, reach, unexplained, prior):
     """One shadow in which row x is picked and reached by the candidates ``edges[x]``."""
     row = np.repeat(np.arange(len(edges)), [len(edge) for edge in edges])
     candidate = np.concatenate([np.sort(edge) for edge in edges]).astype(np.int64)
-    order = np.argsort(candidate, kind="stable")
-    starts = np.searchsorted(row, np.arange(len(edges)))
-    present, own = np.unique(candidate[order], return_index=True)
-    pairs = NearPairs(
-        row, candidate, np.ones(len(row)), starts, row, order, present, own, n_candidates
-    )
+    pairs = NearPairs.of(row, candidate, np.ones(len(row)), np.array([24]), n_candidates)
     return pairs, PicksModel(
         reach[None, : len(row)], np.ones((1, len(row)), dtype=bool), unexplained[None], prior[None]
     )
@@ -191,10 +186,7 @@ def reconstructed(edges, reach, picked, **settings):
     """Votes of one shadow; ``edges[x]`` are the (candidate, similarity) above the threshold."""
     row = np.repeat(np.arange(len(edges)), [len(edge) for edge in edges])
     candidate, similarity = (np.array([one[i] for edge in edges for one in edge]) for i in (0, 1))
-    order = np.argsort(candidate, kind="stable")
-    starts = np.searchsorted(row, np.arange(len(edges)))
-    present, own = np.unique(candidate[order], return_index=True)
-    pairs = NearPairs(row, candidate, similarity, starts, row, order, present, own, 4)
+    pairs = NearPairs.of(row, candidate, similarity, np.array([24]), 4)
     reach = np.full((1, len(row)), reach)
     return Iterative(**settings).reconstruct(reach, np.array([picked]), pairs, 1e-9)[0].tolist()
 
