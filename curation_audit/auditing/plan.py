@@ -272,6 +272,12 @@ def design_warnings(plan: AuditPlan) -> list[str]:
             "pool to be more exposed than real ones. The numbers are about them, not about the "
             "real private rows, which are in every shadow."
         )
+    if plan.claim is not None and plan.scorer.name == "callable":
+        warnings.append(
+            "A claim is tested on a scorer that is a function of your own. Its noise must be fresh "
+            "in every call: with a fixed seed, or with one generator per worker process, a true "
+            "claim is refuted or a false one passes."
+        )
     if plan.attack.shadows < FEW_SHADOWS:
         warnings.append(
             f"With {plan.attack.shadows} shadows the controls would notice gross faults only; "

@@ -6,8 +6,9 @@ import pytest
 from curation_audit.api import Pipeline
 from curation_audit.auditing.adversary import knowledge_of, lowest_picked, one_hot, seen_by, viewed
 from curation_audit.auditing.curation import MOST_POOL_QUERIES, Curated, queried_rows, tie_order
-from curation_audit.auditing.plan import AttackSettings, Threat
+from curation_audit.auditing.plan import AttackSettings, Threat, design_warnings
 from curation_audit.checks import SettingError
+from curation_audit.dp.claims import GaussianClaim
 from curation_audit.observations import Knowledge, Observation, Selection
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -183,3 +184,14 @@ def test_threats_that_cannot_be_are_refused(settings, message):
 def test_nobody_knows_what_is_no_knowledge():
     with pytest.raises(ValueError, match="nobody can know"):
         Knowledge(granted=frozenset({"pol"}))
+
+
+def test_a_claim_about_a_function_comes_with_a_warning():
+    claimed = {"claim": GaussianClaim(mu=1.0, adjacency="add_remove")}
+
+    def score(private, rows):
+        return rows @ private.mean(axis=0)
+
+    assert any("fresh" in one for one in design_warnings(plan(scorer=score, **claimed)))
+    assert not any("fresh" in one for one in design_warnings(plan(scorer=score)))
+    assert not any("fresh" in one for one in design_warnings(plan(**claimed)))
