@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order
+from curation_audit.attacks.base import OtherPairs
+from curation_audit.attacks.moments import RELATIVE_FLOOR, gaussian_ratio
 from curation_audit.observations import Knowledge
-from curation_audit.types import Evidence, Features, Floats, Inclusion
-
-MIN_PAIRS_FOR_OWN_VARIANCE = 32
-RELATIVE_FLOOR = 1e-6
+from curation_audit.types import Evidence, Floats, Inclusion
 
 
 def gaussian_evidence(
@@ -19,24 +17,7 @@ def gaussian_evidence(
     the variance is shared by all candidates (Carlini et al. 2022, section VI-C), above it is the
     candidate's own.
     """
-    others = others or OtherPairs.of(Knowledge(), inclusion)
-    signal = np.asarray(signal, dtype=np.float64)
-    pairs = in_first(signal, inclusion)
-    # centred first, so that sums of squares do not cancel
-    pairs = pairs - pairs.mean(axis=(0, 1))
-    n_others = others.counts[:, None, None]
-    mean, square = others.means(pairs), others.means(pairs**2)
-    variance = (square - mean**2) * n_others / np.maximum(n_others - 1, 1)
-    if others.counts.min() + 1 < MIN_PAIRS_FOR_OWN_VARIANCE:
-        variance = np.broadcast_to(variance.mean(axis=2, keepdims=True), variance.shape)
-    resolution = rounding_of(signal)
-    variance = floored(variance, mean, square, resolution)
-    return in_shadow_order(log_ratio(pairs, mean, variance, resolution), inclusion)
-
-
-def rounding_of(values: Features) -> float:
-    """Differences between such values that are nothing but rounding."""
-    return float(8 * np.finfo(values.dtype).eps * np.abs(values).max(initial=0))
+    return gaussian_ratio(signal, inclusion, others or OtherPairs.of(Knowledge(), inclusion))
 
 
 def floored(variance: Floats, mean: Floats, square: Floats, resolution: float) -> Floats:

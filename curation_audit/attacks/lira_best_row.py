@@ -7,7 +7,8 @@ import numpy as np
 
 from curation_audit.attacks.base import OtherPairs
 from curation_audit.attacks.best_row import best_rows
-from curation_audit.attacks.gaussian import floored, log_ratio, rounding_of
+from curation_audit.attacks.gaussian import floored, log_ratio
+from curation_audit.attacks.moments import rounding_of
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion

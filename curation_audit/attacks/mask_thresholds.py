@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_audit.attacks.base import OtherPairs, digest, known_candidates, known_pool
-from curation_audit.attacks.gaussian import rounding_of
+from curation_audit.attacks.moments import rounding_of
 from curation_audit.attacks.near_pairs import NearPairs
 from curation_audit.attacks.places import N_NEAREST, neighbours
 from curation_audit.observations import Knowledge, Observation

@@ -10,8 +10,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order
-from curation_audit.attacks.gaussian import MIN_PAIRS_FOR_OWN_VARIANCE, RELATIVE_FLOOR, rounding_of
-from curation_audit.types import Evidence, Floats, Inclusion
+from curation_audit.types import Evidence, Features, Floats, Inclusion
+
+MIN_PAIRS_FOR_OWN_VARIANCE = 32
+RELATIVE_FLOOR = 1e-6
 
 Variance: TypeAlias = Literal["auto", "shared", "own"]
 
@@ -93,6 +95,11 @@ def _log_ratio(found: Moments, spread: Floats) -> Floats:
         away *= sign * scale[:, hypothesis, None]
         ratio += away
     return ratio
+
+
+def rounding_of(values: Features) -> float:
+    """Differences between such values that are nothing but rounding."""
+    return float(8 * np.finfo(values.dtype).eps * np.abs(values).max(initial=0))
 
 
 def sums_without_own(values: Floats, others: OtherPairs) -> Floats:

@@ -12,10 +12,11 @@ from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order
 from curation_audit.attacks.best_row import best_rows
 from curation_audit.attacks.binary_lira import BinaryLira
-from curation_audit.attacks.gaussian import MIN_PAIRS_FOR_OWN_VARIANCE, floored, gaussian_evidence
+from curation_audit.attacks.gaussian import floored, gaussian_evidence
 from curation_audit.attacks.linear import directions_of_masks, released_vectors, traced, whitened
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.mask_trace import MaskTrace
+from curation_audit.attacks.moments import MIN_PAIRS_FOR_OWN_VARIANCE
 from curation_audit.attacks.signals import log_likelihood, logit_margin
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.observations import (
@@ -158,23 +159,6 @@ def best_row_sample():
     inclusion = random_coins(rng, 6, 5)
     effects = rng.standard_normal((5, 9))
     return 5 + rng.standard_normal((12, 9)) + inclusion @ effects, inclusion
-
-
-@pytest.mark.parametrize("n_bytes", [1, 8 * 9 * 2, 2**20], ids=["1", "2", "all"])
-def test_best_rows_equal_the_loop(monkeypatch, n_bytes):
-    # whatever the number of candidates in a block
-    monkeypatch.setattr("curation_audit.attacks.best_row.BYTES_PER_BLOCK", n_bytes)
-    observed, inclusion = best_row_sample()
-    rows = best_rows(observed, inclusion, every(inclusion))
-    for j, n in itertools.product(range(6), range(5)):
-        k, inside, outside = looped_best_rows(observed, inclusion, j, n)
-        assert rows.column[j, n] == k
-        assert rows.tested[j, :, n].tolist() == observed[2 * j : 2 * j + 2, k].tolist()
-        assert rows.mean[j, :, n] == pytest.approx([inside.mean(), outside.mean()])
-        squares = [(inside**2).mean(), (outside**2).mean()]
-        assert rows.square[j, :, n] == pytest.approx(squares)
-        variance = floored(rows.square - rows.mean**2, rows.mean, rows.square, 0.0)
-        assert variance[j, :, n] == pytest.approx([inside.var(), outside.var()])
 
 
 def test_lira_best_row_equals_the_loop():
