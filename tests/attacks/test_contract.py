@@ -294,6 +294,43 @@ def test_evidence_uses_no_pair_that_is_not_known(attack):
         close(changed[: hidden[0]], before[: hidden[0]])
 
 
+def other_linearisation(linear):
+    if linear is None:
+        return None
+    return dataclasses.replace(linear, influence=linear.influence[::-1].copy())
+
+
+def questions(world):
+    """The same shadows with other coins, a fit block, and other things known."""
+    knowledge = world.knowledge
+    known, linear = knowledge.candidates, knowledge.linearisation
+    fit = np.arange(N_SHADOWS // 2) < 7
+    apart = dataclasses.replace(known, features=known.features[::-1].copy())
+    return [
+        {},
+        {"inclusion": make_world(seed=99).inclusion},
+        {"knowledge": dataclasses.replace(knowledge, known_pairs=fit)},
+        {"knowledge": dataclasses.replace(knowledge, candidates=apart)},
+        {"knowledge": dataclasses.replace(knowledge, linearisation=other_linearisation(linear))},
+        {"knowledge": dataclasses.replace(knowledge, pool=knowledge.pool[::-1].copy())},
+        {},
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_was_worked_out_before_changes_nothing(name):
+    """Attacks share what they work out, but never the answer to another question."""
+    here = world_of(ATTACKS[name])
+    shared = dataclasses.replace(here.observation)
+    for changes in questions(here):
+        for attack in CASES[name]:
+            fresh = dataclasses.replace(here.observation)
+            found = evidence(attack, here, **changes, observation=shared)
+            np.testing.assert_array_equal(
+                found, evidence(attack, here, **changes, observation=fresh)
+            )
+
+
 # what the shadow under attack does not show to who attacks that stage
 HIDDEN = {
     "scores": ("probabilities", "at_pool"),
