@@ -111,6 +111,15 @@ class OtherPairs:
         counts: Floats = known.sum() - known
         return counts
 
+    @property
+    def known_shadows(self) -> Mask:
+        """The shadows of the known pairs, bool (S,).
+
+        What only guards against rounding (centres, resolutions) may come from all of them: the
+        pair under attack is among them only where pairs learn from one another.
+        """
+        return np.repeat(self.known, 2)
+
     def sums(self, values: Floats) -> Floats:
         """For each pair the sum of ``values`` (P, ...) over its other pairs."""
         shape = (-1,) + (1,) * (values.ndim - 1)

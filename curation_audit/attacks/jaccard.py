@@ -62,7 +62,7 @@ def shared_picks(mask: Mask) -> Floats:
 
 def learnt_from(others: OtherPairs) -> Mask:
     """Whether shadow s learns from shadow t, (S, S)."""
-    known = np.repeat(others.known, 2)
+    known = others.known_shadows
     pair = np.arange(known.shape[0]) // 2
     learnt: Mask = known[None, :] & (pair[:, None] != pair[None, :])
     return learnt

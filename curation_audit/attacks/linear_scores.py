@@ -105,7 +105,7 @@ def unexplained(moves: Moves, inclusion: Inclusion, others: OtherPairs) -> tuple
     scorer that is not quite linear is no worse for its reference.
     """
     left = moves.seen - (inclusion - 0.5) @ moves.shifts
-    left = left - left.mean(axis=0)  # so that squares do not cancel
+    left = left - left[others.known_shadows].mean(axis=0)  # so that squares do not cancel
     center = others.means_of_shadows(left)
     squares = others.means((left**2).reshape(-1, 2, left.shape[1]).mean(axis=1))
     n_others = 2 * others.counts[:, None]

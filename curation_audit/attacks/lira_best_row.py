@@ -36,7 +36,8 @@ class LiraBestRow:
         """Float64 (S, N)."""
         scores = observation.scores
         others = OtherPairs.of(knowledge, inclusion)
-        rows = best_rows(scores, inclusion, others, scores.mean(axis=0, dtype=np.float64))
-        resolution = rounding_of(scores)
+        learnt = scores[others.known_shadows]
+        rows = best_rows(scores, inclusion, others, learnt.mean(axis=0, dtype=np.float64))
+        resolution = rounding_of(learnt)
         variance = floored(rows.square - rows.mean**2, rows.mean, rows.square, resolution)
         return log_ratio(rows.tested, rows.mean, variance, resolution).reshape(inclusion.shape)

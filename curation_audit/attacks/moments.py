@@ -60,7 +60,9 @@ def moments(signal: Floats, inclusion: Inclusion, others: OtherPairs) -> Moments
     np.maximum(variance, 0, out=variance)
     deviation *= -left_out
     deviation += centre
-    return Moments(tested, deviation, variance, others.counts, rounding_of(signal))
+    return Moments(
+        tested, deviation, variance, others.counts, rounding_of(signal[others.known_shadows])
+    )
 
 
 def gaussian_ratio(

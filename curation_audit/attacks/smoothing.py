@@ -48,7 +48,7 @@ def smoothed(
     of as much weight in the prior as all that the kernel holds. Targets of the pair itself, and
     what its other shadow shows, are not used.
     """
-    known = np.flatnonzero(np.repeat(others.known, 2))
+    known = np.flatnonzero(others.known_shadows)
     learnt = np.asarray(targets, dtype=np.float64)[known]
     systems = [_system(kernel, known, others, ridge) for ridge in RIDGES]
     gram = learnt @ learnt.T

@@ -281,12 +281,17 @@ def test_evidence_uses_no_pair_that_is_not_known(attack):
     knowledge = dataclasses.replace(here.knowledge, known_pairs=fit)
     before = evidence(attack, here, knowledge=knowledge)
     hidden = np.flatnonzero(~np.repeat(fit, 2))
-    for seed in (1, 2):
+    for seed, scale in ((1, 1.0), (2, 1e8)):  # not even by centres, or by what counts as rounding
         world = another_world(attack, seed=seed + 20)
+        shown = dataclasses.replace(
+            world.observation,
+            scores=scale * world.observation.scores,
+            thresholds=scale * world.observation.thresholds,
+        )
         inclusion = here.inclusion.copy()
         inclusion[hidden] = world.inclusion[hidden]
         for tested in (hidden[0], hidden[3]):
-            other = with_shadows(here.observation, np.setdiff1d(hidden, tested), world.observation)
+            other = with_shadows(here.observation, np.setdiff1d(hidden, tested), shown)
             changed = evidence(
                 attack, here, inclusion=inclusion, observation=other, knowledge=knowledge
             )
