@@ -4,11 +4,14 @@ Every attack runs in a process of its own, on N = 1,000 candidates, m = 20,000 p
 S = 256 shadows, p = 64; a mean scorer, or the nearest one for attacks that are made for it.
 Beside it in the same process runs the usual way, a plain loop written by us, on a small part of
 the shadows and candidates, and is scaled to all of them; both must give the same evidence there.
+"Together" are all attacks on scores and picks of one pipeline, ensembles included, one after
+another in one process on one observation, as an audit runs them.
 
-    python benchmarks/attack_speed.py [scores|selection]
+    python benchmarks/attack_speed.py [scores|selection|together]
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -74,11 +77,15 @@ def peak_mb():
 
 
 def measure_curated(name):
-    """One attack on scores or picks: seconds, peak memory, and what the world alone takes."""
+    """One attack on scores or picks: seconds and peak memory, the usual way beside it.
+
+    Every repeat starts from an observation of which nobody has worked anything out.
+    """
     attack = ATTACKS[name]
     observation, inclusion, knowledge, streams = curated_world("nearest scorer" in attack.needs)
     seconds = []
     for _ in range(REPEATS):
+        observation = dataclasses.replace(observation)
         started = time.process_time()
         evidence = attack.evidence(observation, inclusion, knowledge, streams=streams)
         seconds.append(time.process_time() - started)
@@ -180,12 +187,34 @@ def timed_usual(name, world, evidence):
     return seconds * evidence.size / part.size
 
 
-MEASURES = {"scores": measure_curated, "selection": measure_curated}
+def measure_together(scorer):
+    """All attacks on scores and picks of one scorer: seconds of CPU and clock, peak memory."""
+    observation, inclusion, knowledge, streams = curated_world(scorer == "nearest")
+    knowledge = dataclasses.replace(knowledge, granted=knowledge.granted - {"model"})
+    attacks = [
+        attack
+        for attack in ATTACKS.values()
+        if attack.stage != "model" and not knowledge.missing(attack.needs)
+    ]
+    each, started = {}, (time.process_time(), time.perf_counter())
+    for attack in attacks:
+        before = time.process_time()
+        attack.evidence(observation, inclusion, knowledge, streams=streams)
+        each[attack.name] = time.process_time() - before
+    return {
+        "seconds": time.process_time() - started[0],
+        "wall": time.perf_counter() - started[1],
+        "peak_mb": peak_mb(),
+        "each": each,
+    }
+
+
+MEASURES = {"scores": measure_curated, "selection": measure_curated, "together": measure_together}
 
 
 def in_own_process(stage, name):
-    """Measure one attack in a fresh process."""
-    command = [sys.executable, __file__, stage, "--attack", name, "--json"]
+    """Measure one attack, or all of a scorer, in a fresh process."""
+    command = [sys.executable, __file__, stage, "--of", name]
     shown = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(shown.stdout)
 
@@ -200,18 +229,27 @@ def table(stage):
             print(f"{name:16s} {found['seconds']:8.2f} {found['peak_mb']:8.0f} {usual}", flush=True)
 
 
+def table_together():
+    """Print one line per scorer, and below it what each attack took in its turn."""
+    print(f"{'together':16s} {'seconds':>8s} {'wall':>8s} {'peak MB':>8s}")
+    for scorer in ("mean", "nearest"):
+        found = in_own_process("together", scorer)
+        print(f"{scorer:16s} {found['seconds']:8.2f} {found['wall']:8.2f} {found['peak_mb']:8.0f}")
+        for name, seconds in found["each"].items():
+            print(f"  {name:18s} {seconds:6.2f}", flush=True)
+
+
 def main() -> None:
     """Print a table per stage, or measure one attack."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", nargs="?", choices=sorted(MEASURES))
-    parser.add_argument("--attack", choices=sorted(ATTACKS))
-    parser.add_argument("--json", action="store_true", help="for the parent process")
+    parser.add_argument("--of", help="measure this attack or scorer only, print JSON")
     options = parser.parse_args()
-    if options.json:
-        print(json.dumps(MEASURES[options.stage](options.attack)))
+    if options.of:
+        print(json.dumps(MEASURES[options.stage](options.of)))
         return
     for stage in [options.stage] if options.stage else MEASURES:
-        table(stage)
+        table_together() if stage == "together" else table(stage)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Ensemble:
     """
 
     source: ClassVar[str] = "this project; stacking after Wolpert 1992"
-    cost: ClassVar[str] = "4 times its members"
+    cost: ClassVar[str] = "4 times its members, less what does not depend on coins"
 
     name: str
     title: str = field(repr=False)
