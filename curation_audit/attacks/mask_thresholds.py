@@ -78,9 +78,8 @@ class OtherCurations:
     @classmethod
     def of(cls, run: Tallies, others: OtherPairs) -> "OtherCurations":
         """From curations on the coins of all pairs."""
-        middle = run.value[
-            others.known_shadows
-        ].mean()  # subtracted first, so that the squares do not cancel
+        # subtracted first, so that the squares do not cancel
+        middle = run.value[others.known_shadows].mean()
         paired = run.value.reshape(-1, 2) - middle
         mean = others.means(paired.mean(axis=1))
         variance = others.means((paired**2).mean(axis=1)) - mean**2
