@@ -39,6 +39,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
 
 
+def one_of(path: str, value: object, known: Iterable[str]) -> None:
+    """Raise ``SettingError`` at ``path`` unless the value is one of the known names."""
+    names = tuple(known)
+    if value not in names:
+        raise SettingError(path, f"found {value!r}", did_you_mean(str(value), names))
+
+
+def some_of(path: str, values: object, known: Iterable[str]) -> None:
+    """Raise ``SettingError`` at ``path`` unless the values are a tuple or list of known names."""
+    names = tuple(known)
+    if not isinstance(values, (tuple, list)):
+        raise SettingError(path, f"found {values!r}", f"expected a list of {', '.join(names)}")
+    for value in values:
+        one_of(path, value, names)
+
+
 def in_open_unit(**values: float) -> None:
     """Raise ``ValueError`` unless every named value lies in (0, 1)."""
     for name, value in values.items():

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from curation_audit.attacks import ATTACKS
-from curation_audit.checks import SettingError, did_you_mean
-from curation_audit.dp.claims import Claim, check_comparable
-from curation_audit.observations import OBSERVED_STAGES, ObservedStage, Stage
+from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
+from curation_audit.dp.claims import Claim, EpsilonDeltaClaim, check_comparable
+from curation_audit.observations import OBSERVED_STAGES, STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.results import Estimand
@@ -21,6 +21,8 @@ Knows: TypeAlias = Literal[
 ]
 ScoreView: TypeAlias = Literal["exact", "rounded", "ranks", "top only"]
 ModelView: TypeAlias = Literal["confidences", "labels"]
+EmbeddingView: TypeAlias = Literal["exact", "surrogate"]
+Limit: TypeAlias = Literal["value", "low", "high"]
 UtilityMetric: TypeAlias = Literal["accuracy", "auc"]
 MIN_SHADOWS = 8
 FEW_SHADOWS = 32
@@ -49,12 +51,18 @@ class Threat:
     decimals: int = 2
     model_as: ModelView = "confidences"
     knows: tuple[Knows, ...] = ("algorithm", "candidates", "labels", "other candidates", "pool")
-    embedding: Literal["exact", "surrogate"] = "exact"
+    embedding: EmbeddingView = "exact"
     may_insert: int = 0
     queries: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that something is seen, and the numbers."""
+        """Check the words, that something is seen, and the numbers."""
+        # a word that nobody knows would grant less than was meant, and nothing would tell
+        one_of("threat.scores_as", self.scores_as, get_args(ScoreView))
+        one_of("threat.model_as", self.model_as, get_args(ModelView))
+        one_of("threat.embedding", self.embedding, get_args(EmbeddingView))
+        some_of("threat.observes", self.observes, OBSERVED_STAGES)
+        some_of("threat.knows", self.knows, get_args(Knows))
         if not self.observes:
             raise SettingError(
                 "threat.observes",
@@ -114,12 +122,18 @@ class AttackSettings:
                 f"found {self.targets} beside attack.canaries",
                 "with canaries no private row is at stake; leave it out",
             )
+        one_of("attack.estimand", self.estimand, get_args(Estimand))
         for stage, names in self.methods.items():
+            one_of("attack.methods", stage, STAGES)
             _check_methods(stage, names)
 
 
 def _check_methods(stage: Stage, names: tuple[str, ...]) -> None:
     known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
+    if isinstance(names, str):
+        raise SettingError(
+            f"attack.methods.{stage}", f"found {names!r}", "expected a list of names"
+        )
     if len(set(names)) < len(names):
         raise SettingError(f"attack.methods.{stage}", "names an attack twice", "once will do")
     for name in names:
@@ -165,10 +179,12 @@ class PolicyRule:
     stage: Stage
     metric: str
     above: float
-    bound: Literal["value", "low", "high"] = "low"
+    bound: Limit = "low"
 
     def __post_init__(self) -> None:
-        """Check the metric's name and the limit."""
+        """Check the words and the limit."""
+        one_of("report.policy", self.stage, STAGES)
+        one_of("report.policy", self.bound, get_args(Limit))
         if not -1 <= self.above <= 1:
             raise SettingError("report.policy", f"found above: {self.above}", "expected -1 to 1")
         if self.metric in ("auc", "advantage", "balanced_accuracy"):
@@ -277,6 +293,11 @@ def design_warnings(plan: AuditPlan) -> list[str]:
             "A claim is tested on a scorer that is a function of your own. Its noise must be fresh "
             "in every call: with a fixed seed, or with one generator per worker process, a true "
             "claim is refuted or a false one passes."
+        )
+    if isinstance(plan.claim, EpsilonDeltaClaim) and plan.attack.delta < plan.claim.delta:
+        warnings.append(
+            f"The claim says nothing at attack.delta {plan.attack.delta:g}, so only one of its two "
+            f"tests can refute it; set attack.delta to {plan.claim.delta:g} for both."
         )
     if plan.attack.shadows < FEW_SHADOWS:
         warnings.append(

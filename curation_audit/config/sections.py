@@ -5,12 +5,14 @@ dataclass itself: the registry is the schema, and a new implementation needs not
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib import metadata
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import did_you_mean
@@ -172,17 +174,37 @@ def _of_known(key: str, known: set[str]) -> str:
 def problem_of(error: ValidationError) -> Problem:
     """The first of pydantic's findings in our words; how many more there are is said."""
     # a misspelt key is the cause of the key that is missing
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    path = tuple(part for part in first["loc"] if part not in ("function-plain", "tuple"))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    errors = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    first, path = errors[0], _path_of(errors[0])
+    here = [one for one in errors if _path_of(one) == path]  # each member of a union complains
+    more = f" (and {len(errors) - len(here)} more)" if len(errors) > len(here) else ""
     if first["type"] == "extra_forbidden":
         return Problem(path, f"unknown setting {path[-1]!r}{more}")
     if first["type"] == "missing":
         return Problem(path[:-1], f"{path[-1]!r} is missing{more}", "add it")
-    message = str(first.get("ctx", {}).get("error", first["msg"]))
-    message = message[:1].lower() + message[1:].rstrip(".")
-    found = "" if isinstance(first["input"], dict) else f"found {first['input']!r}: "
-    return Problem(path, f"{found}{message}{more}")
+    found = "" if isinstance(first["input"], dict) else f"found {first['input']!r}"
+    names = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
+    if names and len(here) == 1:
+        return Problem(
+            path, f"{found or 'found settings'}{more}", did_you_mean(str(first["input"]), names)
+        )
+    told = " or ".join(_message(one) for one in here)
+    return Problem(path, f"{found}: {told}{more}" if found else f"{told}{more}")
+
+
+def _path_of(one: ErrorDetails) -> tuple[str | int, ...]:
+    """Where a finding is, without pydantic's own steps: members of a union, "the key itself"."""
+    own = ("function-plain", "tuple", "[key]", "int")
+    return tuple(
+        part for part in one["loc"] if part not in own and not str(part).startswith("literal[")
+    )
+
+
+def _message(one: ErrorDetails) -> str:
+    """Pydantic's words, without the classes that nobody writes into a file."""
+    message = str(one.get("ctx", {}).get("error", one["msg"]))
+    message = re.sub(r" or an instance of \w+", "", message).replace("valid tuple", "valid list")
+    return message[:1].lower() + message[1:].rstrip(".")
 
 
 def build_scorer(section: Mapping[str, Any], device: str) -> Any:

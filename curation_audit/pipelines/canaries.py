@@ -5,11 +5,11 @@ They are made from the public pool and the seed only, so they tell nothing about
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from curation_audit.checks import SettingError
+from curation_audit.checks import SettingError, one_of
 from curation_audit.pipelines.base import ALWAYS_IN, CurationData, PrivateRows, Rows, Scorer
 from curation_audit.pipelines.data import MIN_CANDIDATES
 from curation_audit.streams import Streams
@@ -29,11 +29,12 @@ class CanarySettings:
     counts. ``auto`` goes by the scorer's family.
     """
 
-    kind: Literal["auto"] | Kind = "auto"
+    kind: Literal["auto", Kind] = "auto"
     count: int = 200
 
     def __post_init__(self) -> None:
-        """Check the count."""
+        """Check the kind and the count."""
+        one_of("attack.canaries.kind", self.kind, ("auto", *get_args(Kind)))
         if self.count < MIN_CANDIDATES:
             raise SettingError(
                 "attack.canaries.count",

@@ -6,10 +6,11 @@ import pytest
 from curation_audit.api import Pipeline
 from curation_audit.auditing.adversary import knowledge_of, lowest_picked, one_hot, seen_by, viewed
 from curation_audit.auditing.curation import MOST_POOL_QUERIES, Curated, queried_rows, tie_order
-from curation_audit.auditing.plan import AttackSettings, Threat, design_warnings
+from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat, design_warnings
 from curation_audit.checks import SettingError
-from curation_audit.dp.claims import GaussianClaim
+from curation_audit.dp.claims import EpsilonDeltaClaim, GaussianClaim
 from curation_audit.observations import Knowledge, Observation, Selection
+from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mean import Mean
@@ -195,3 +196,47 @@ def test_a_claim_about_a_function_comes_with_a_warning():
     assert any("fresh" in one for one in design_warnings(plan(scorer=score, **claimed)))
     assert not any("fresh" in one for one in design_warnings(plan(scorer=score)))
     assert not any("fresh" in one for one in design_warnings(plan(**claimed)))
+
+
+@pytest.mark.parametrize(("delta", "told"), [(1e-4, True), (1e-5, False), (1e-6, False)])
+def test_a_claim_that_says_nothing_at_the_delta_of_the_audit_is_told(delta, told):
+    claim = EpsilonDeltaClaim(epsilon=1.0, delta=delta, adjacency="add_remove")
+    warnings = [one for one in design_warnings(plan(claim=claim)) if "says nothing" in one]
+    assert len(warnings) == told
+    assert all("set attack.delta to 0.0001" in one for one in warnings)
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: Threat(scores_as="rank"), "threat.scores_as: found 'rank'; did you mean 'ranks'?"),
+        (
+            lambda: Threat(model_as="label"),
+            "threat.model_as: found 'label'; did you mean 'labels'?",
+        ),
+        (lambda: Threat(embedding="own"), "threat.embedding: found 'own'; expected one of exact, "),
+        (lambda: Threat(knows=("pools",)), "threat.knows: found 'pools'; did you mean 'pool'?"),
+        (
+            lambda: Threat(knows="pool"),
+            "threat.knows: found 'pool'; expected a list of algorithm, ",
+        ),
+        (lambda: Threat(observes=("score",)), "threat.observes: found 'score'; did you mean"),
+        (lambda: AttackSettings(estimand="new"), "attack.estimand: found 'new'; expected one of"),
+        (lambda: AttackSettings(methods={"score": ()}), "attack.methods: found 'score'; did you"),
+        (
+            lambda: AttackSettings(methods={"scores": "trace"}),
+            "attack.methods.scores: found 'trace'; expected a list",
+        ),
+        (lambda: CanarySettings(kind="lonely"), "attack.canaries.kind: found 'lonely'; expected"),
+        (lambda: PolicyRule(stage="all", metric="auc", above=0.6), "report.policy: found 'all'"),
+        (
+            lambda: PolicyRule(stage="joint", metric="auc", above=0.6, bound="lower"),
+            "report.policy: found 'lower'; did you mean 'low",
+        ),
+    ],
+)
+def test_a_word_that_nobody_knows_is_refused_in_python_too(call, line):
+    """It would grant an adversary less than was meant, and the report would not tell."""
+    with pytest.raises(SettingError) as refused:
+        call()
+    assert str(refused.value).startswith(line)

@@ -124,6 +124,30 @@ SETTINGS = {
     ),
     "nothing to see": (setting("threat.observes", []), ["threat.observes", "found nothing"]),
     "nothing known": (setting("threat.knows", []), ["threat", "lets no attack run"]),
+    "misspelt view of the scores": (
+        setting("threat.scores_as", "top_only"),
+        ["threat.scores_as", "found 'top_only'", "did you mean 'top only'?"],
+    ),
+    "one word for a list": (
+        setting("threat.knows", "pool"),
+        ["threat.knows", "found 'pool'", "a valid list"],
+    ),
+    "misspelt kind of canary": (
+        setting("attack.canaries", {"kind": "isolate"}),
+        ["attack.canaries.kind: found 'isolate'; did you mean 'isolated'?"],
+    ),
+    "misspelt stage": (
+        setting("attack.methods", {"score": ["trace"]}),
+        ["attack.methods.score: found 'score'; did you mean 'scores'?"],
+    ),
+    "text where a word or a number is due": (
+        setting("attack.targets", "some"),
+        ["attack.targets: found 'some'", "'all'", "integer"],
+    ),
+    "two mistakes": (
+        lambda tree: tree.update(seed=-1, name=""),
+        ["found", "(and 1 more)"],
+    ),
     "an impossible limit": (
         setting("report.policy", [{"stage": "scores", "metric": "auc", "above": 2}]),
         ["report.policy", "found above: 2"],
