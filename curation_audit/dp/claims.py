@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PROFILE_STEPS: Final = 500
 SMALLEST_DELTA: Final = 1e-9
+SMALLEST_NOISE: Final = 0.1
+"""With less noise a step alone claims nothing measurable, and its losses fill the memory."""
 LARGEST_EPSILON: Final = 600.0
 """Beyond it e^epsilon leaves the floats; nothing that an audit could measure is ruled out there."""
 
@@ -155,6 +157,10 @@ class DpSgdClaim:
     def __post_init__(self) -> None:
         """Check the constants."""
         checks.positive(noise_multiplier=self.noise_multiplier, steps=self.steps)
+        if self.noise_multiplier < SMALLEST_NOISE:
+            raise ValueError(
+                f"noise_multiplier must be at least {SMALLEST_NOISE:g}, got {self.noise_multiplier}."
+            )
         if self.steps != int(self.steps):
             raise ValueError(f"steps must be a whole number, got {self.steps}.")
         if not 0 < self.sampling_rate <= 1:
@@ -204,7 +210,7 @@ class DpSgdClaim:
     def pair_share(self) -> float:
         """From the loss distribution composed with itself."""
         twice = self._loss.compose(self._loss)
-        return float(1 + twice.get_delta_for_epsilon(0.0)) / 2
+        return min(1.0, float(1 + twice.get_delta_for_epsilon(0.0)) / 2)  # comes from above
 
 
 CLAIMS: Final[dict[str, type[Claim]]] = {

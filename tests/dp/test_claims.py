@@ -174,6 +174,7 @@ def test_a_claim_of_another_adjacency_is_refused(adjacency: Adjacency) -> None:
         lambda: dp_sgd(0.0, 1, 1),
         lambda: dp_sgd(1.1, 1, 1),
         lambda: dp_sgd(0.1, 0, 1),
+        lambda: dp_sgd(0.1, 0.09, 1),
         lambda: dp_sgd(0.1, 1, 0),
         lambda: dp_sgd(0.1, 1, 1.5),
     ],
