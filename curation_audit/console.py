@@ -160,7 +160,9 @@ def show_result(result: "AuditResult") -> None:
     confidence = f"{result.controls[0].auc.confidence:.0%}"
     table = Table(title=f"Who was in the private set? Estimates with {confidence} intervals")
     for heading in ("stage", "headline attack", "AUC", "advantage", "TPR at 1 % FPR", "verdict"):
-        table.add_column(heading, overflow="fold")
+        # names are there to be copied: not cut in two, however narrow the terminal
+        named = heading in ("stage", "headline attack")
+        table.add_column(heading, overflow="fold", no_wrap=named)
     for stage in result.stages:
         if stage.headline is None:
             has_model = result.report["design"]["downstream"] is not None

@@ -11,7 +11,6 @@ import pytest
 
 from curation_audit.report import validate_report
 from curation_audit.results import Estimate
-from curation_audit.training.device import resolve_device
 
 
 def test_attack_writes_a_report_and_says_where(small, command, tmp_path):
@@ -201,13 +200,16 @@ def test_the_configuration_of_the_report_is_complete(small, command, tmp_path):
     command("attack", "--pipeline", small(), "--quiet")
     report = json.loads((tmp_path / "run" / "release" / "report.json").read_text())
     found = report["configuration"]
-    assert found["curate"]["scorer"] == {"name": "mean", "metric": "cosine"}
-    assert found["train"] == {"name": "logistic", "l2": 1.0, "device": resolve_device("auto").type}
+    assert found["curate"]["scorer"] == {"method": "mean", "metric": "cosine"}
+    assert found["train"] == {"model": "logistic", "l2": 1.0}
     assert found["attack"]["fpr"] == [0.001, 0.01, 0.1]
     assert found["threat"]["observes"] == ["scores", "selection", "model"]
     assert found["features"] == {"standardise": "public"}
     assert found["run"] == {"device": "auto", "dtype": "float32"}
     assert found["private"]["unit"] == "Pat.Nr"
+    # and a pipeline again, as these paths had no folders to lose
+    again = small(lambda tree: (tree.clear(), tree.update(found)))
+    assert command("validate", "--pipeline", again)[0] == 0
 
 
 def test_a_pipeline_without_a_model_says_so(small, command, tmp_path):
@@ -215,6 +217,15 @@ def test_a_pipeline_without_a_model_says_so(small, command, tmp_path):
     assert code == 0
     assert "no model is trained" in " ".join(out.replace("│", " ").split())
     assert "no model is trained" in (tmp_path / "run" / "release" / "report.html").read_text()
+
+
+def test_a_narrow_terminal_cuts_no_name_in_two(small, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    methods = {"selection": ["selection_ensemble"], "joint": ["joint_ensemble"]}
+    pipeline = small(lambda tree: tree["attack"].update(methods=methods))
+    out = command("attack", "--pipeline", pipeline, "--quiet")[1]
+    for name in ("selection", "selection_ensemble", "joint_ensemble"):
+        assert f" {name} " in out
 
 
 def test_a_second_run_says_what_it_found(small, command):

@@ -13,6 +13,7 @@ from curation_audit.auditing.chunks import describe
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.sections import (
+    SET_BY_RUN,
     PipelineSection,
     PrivateColumnsSection,
     Problem,
@@ -189,12 +190,18 @@ def _resolved(
     for name in ("private", "public", "test"):
         if name in tree:
             tree[name]["source"] = _without_folders(tree[name]["source"])
-    tree["curate"] = {"scorer": describe(scorer), "select": describe(rule), "protect": None}
-    tree["train"] = None if downstream is None else describe(downstream)
+    tree["curate"] = {"scorer": _as_written("method", scorer), "select": _as_written("rule", rule)}
+    tree["train"] = None if downstream is None else _as_written("model", downstream)
     tree["threat"], tree["attack"] = asdict(threat), asdict(attack)
     tree["run"] = {"device": section.run.device, "dtype": section.run.dtype}
     resolved: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     return resolved
+
+
+def _as_written(tag: str, part: Any) -> dict[str, Any]:
+    """A part as a file names it; where it runs is no setting of its own."""
+    settings = describe(part)
+    return {tag: settings.pop("name")} | {k: v for k, v in settings.items() if k not in SET_BY_RUN}
 
 
 def _without_folders(source: Mapping[str, Any]) -> dict[str, Any]:
