@@ -272,7 +272,8 @@ def verdict(
 
 
 def _and(names: Sequence[str]) -> str:
-    return " and ".join(names)
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _no_leak(stages: Sequence[StageResult]) -> str:

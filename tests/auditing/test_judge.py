@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curation_audit.auditing.evidence import AttackEvidence, Game, n_fit_pairs
-from curation_audit.auditing.judge import judge_stage
+from curation_audit.auditing.judge import judge_stage, verdict
 from curation_audit.statistics import PairedEvidence, summarise_records
 from tests.auditing.null_games import Named, leaky, plan_of
 from tests.statistics.evidence import random_coins
@@ -64,3 +64,19 @@ def test_single_records_are_read_in_reverse_where_the_headline_is():
     )
     assert (straight.reversed, reverse.reversed) == (False, True)
     assert reverse.records == straight.records
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        (["scores"], "from: scores."),
+        (["scores", "selection"], "from: scores and selection."),
+        (["scores", "selection", "model", "joint"], "from: scores, selection, model and joint."),
+    ],
+)
+def test_the_verdict_lists_stages_as_people_do(stages, told):
+    rng = np.random.default_rng(0)
+    game, plan = game_of(rng, 16, 12), plan_of(shadows=32)
+    one = judge_stage(plan, "scores", [found(rng, game)], game, None)
+    leaking = [dataclasses.replace(one, stage=stage) for stage in stages]
+    assert verdict(leaking, (), ()).text.endswith(told)
