@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Threat,
     )
     from curation_audit.checks import InputError
+    from curation_audit.dp.claims import DpSgdClaim, EpsilonDeltaClaim, GaussianClaim
     from curation_audit.pipelines.canaries import CanarySettings, canary_features
     from curation_audit.results import Estimate, Metrics
 
@@ -33,7 +34,10 @@ _HOMES = {
     "AuditPlan": "auditing.plan",
     "AuditResult": "auditing.engine",
     "CanarySettings": "pipelines.canaries",
+    "DpSgdClaim": "dp.claims",
+    "EpsilonDeltaClaim": "dp.claims",
     "Estimate": "results",
+    "GaussianClaim": "dp.claims",
     "InputError": "checks",
     "Metrics": "results",
     "Pipeline": "api",
@@ -51,7 +55,10 @@ __all__ = [
     "AuditPlan",
     "AuditResult",
     "CanarySettings",
+    "DpSgdClaim",
+    "EpsilonDeltaClaim",
     "Estimate",
+    "GaussianClaim",
     "InputError",
     "Metrics",
     "Pipeline",
