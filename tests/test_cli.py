@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from curation_audit.report import validate_report
 from curation_audit.results import Estimate
@@ -220,7 +221,7 @@ def test_a_pipeline_without_a_model_says_so(small, command, tmp_path):
 
 
 def test_a_narrow_terminal_cuts_no_name_in_two(small, command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("curation_audit.console._console", lambda: Console(width=72))
     methods = {"selection": ["selection_ensemble"], "joint": ["joint_ensemble"]}
     pipeline = small(lambda tree: tree["attack"].update(methods=methods))
     out = command("attack", "--pipeline", pipeline, "--quiet")[1]
