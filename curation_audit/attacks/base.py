@@ -138,7 +138,7 @@ class OtherPairs:
 
     def means_of_shadows(self, values: Floats) -> Floats:
         """For each shadow the mean of ``values`` (S, ...) over the shadows of its other pairs."""
-        pairs = values.reshape(-1, 2, *values.shape[1:]).mean(axis=1)
+        pairs = values.reshape(len(values) // 2, 2, *values.shape[1:]).mean(axis=1)
         return np.repeat(self.means(pairs), 2, axis=0)
 
 
