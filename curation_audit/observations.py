@@ -186,14 +186,20 @@ KNOWABLE: Final[frozenset[str]] = frozenset(
         "model",
         "nearest scorer",
         "other candidates",
+        "picks in scores",
         "pool",
+        "queries at both",
         "queries at pool rows",
         "queries at the candidates",
+        "score ranks",
         "score values",
+        "score values of picked rows",
         "scores",
         "selection",
         "several stages",
+        "the scorer's embedding",
         "thresholds",
+        "top scores only",
     }
 )
 
@@ -219,11 +225,16 @@ class Knowledge:
     * ``linear scorer``, ``nearest scorer``: what family the scorer is of. ``linearisation``
       comes with the first; with the second, scores are ``max over members of pool @ features.T``
       (or what ``score`` of nobody gives, where that is more).
-    * ``score values``: scores on their own scale, not ranks or the top only.
+    * ``score values``: scores on their own scale, not ranks or the top only; ``score values of
+      picked rows``: not ranks. ``score ranks`` and ``top scores only``: that is what he sees.
+    * ``picks in scores``: what he sees of the scores gives the picks away.
+    * ``the scorer's embedding``: features as the scorer sees them, not a surrogate's.
     * ``thresholds``: the lowest picked score.
     * ``confidences``: the model's probabilities, not only labels.
     * ``queries at the candidates``: the model's answers there, and ``queries at pool rows`` at
-      ``queried``, int64 (Q,), rows of the pool.
+      ``queried``, int64 (Q,), rows of the pool. Either may take the whole budget; ``queries at
+      both``: some pool rows, ``beside`` bool (Q,), can be asked about as well as the candidates
+      (``None`` for all).
     * ``insertions``: could plant rows in the pool before the curation; ``planted`` are those.
     * ``memberships``: the coins of all *other* candidates of the shadow under attack (the
       adversary of the definition of differential privacy).
@@ -240,6 +251,7 @@ class Knowledge:
     score: Callable[[Inclusion], Scores] | None = None
     select: Callable[[Scores], Selection] | None = None
     queried: Indices | None = None
+    beside: Mask | None = None
     planted: Planted | None = None
     known_pairs: Mask | None = None
 

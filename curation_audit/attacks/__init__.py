@@ -30,11 +30,13 @@ from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.matched_filter import MatchedFilter
 from curation_audit.attacks.nearest_pool import NearestPool
 from curation_audit.attacks.quantile import Quantile
+from curation_audit.attacks.rank_filter import RankFilter
 from curation_audit.attacks.rmia import Rmia
 from curation_audit.attacks.rmia_offline import RmiaOffline
 from curation_audit.attacks.score_match import ScoreMatch
 from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.through_mask import ThroughMask
+from curation_audit.attacks.top_filter import TopFilter
 from curation_audit.attacks.trace import Trace
 from curation_audit.attacks.voting import Voting
 
@@ -43,6 +45,8 @@ SINGLE: Final[tuple[Attack, ...]] = (
     Trace(),
     Extract(),
     MatchedFilter(),
+    RankFilter(),
+    TopFilter(),
     ShadowFilter(),
     KnownOthers(),
     LeastSquares(),
@@ -76,7 +80,7 @@ ENSEMBLES: Final[tuple[Attack, ...]] = (
         title="Attacks on scores, stacked",
         stage="scores",
         needs=ShadowFilter.needs,
-        members=ON_SCORES,
+        members=ON_SCORES + ON_SELECTION,
     ),
     Ensemble(
         name="selection_ensemble",

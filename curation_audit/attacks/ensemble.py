@@ -9,15 +9,18 @@ from curation_audit.attacks.bottleneck import Bottleneck
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.gibbs import Gibbs
 from curation_audit.attacks.jaccard import Jaccard
+from curation_audit.attacks.known_others import KnownOthers
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.mask_extract import MaskExtract
 from curation_audit.attacks.mask_filter import MaskFilter
 from curation_audit.attacks.matched_filter import MatchedFilter
 from curation_audit.attacks.nearest_pool import NearestPool
+from curation_audit.attacks.rank_filter import RankFilter
 from curation_audit.attacks.score_match import ScoreMatch
 from curation_audit.attacks.shadow_filter import ShadowFilter
 from curation_audit.attacks.stacking import stacked_evidence
 from curation_audit.attacks.through_mask import ThroughMask
+from curation_audit.attacks.top_filter import TopFilter
 from curation_audit.attacks.trace import Trace
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
@@ -28,8 +31,11 @@ ON_SCORES: Final[tuple[Attack, ...]] = (
     Trace(),
     Extract(),
     MatchedFilter(),
+    RankFilter(),
+    TopFilter(),
     ShadowFilter(),
     ScoreMatch(),
+    KnownOthers(),
 )
 ON_SELECTION: Final[tuple[Attack, ...]] = (MaskExtract(), MaskFilter(), Jaccard(), Gibbs())
 ON_MODEL: Final[tuple[Attack, ...]] = (
@@ -45,8 +51,10 @@ ON_MODEL: Final[tuple[Attack, ...]] = (
 class Ensemble:
     """Attacks whose evidence is stacked, with weights fitted on other pairs of shadows.
 
-    Of ``members`` those take part whose stage is observed and whose needs are granted; ``needs``
-    are such that there is one.
+    Of ``members`` those take part whose stage is seen and whose needs are granted; ``needs`` are
+    such that there is one. Attacks on the picks also attack scores that show them. Where the
+    budget of queries does not reach for the candidates and all pool rows that members ask about,
+    those members stay that ask about pool rows.
     """
 
     source: ClassVar[str] = "this project; stacking after Wolpert 1992"
@@ -69,10 +77,15 @@ class Ensemble:
             ValueError: if there is none.
         """
         granted = knowledge.granted
-        able = [one for one in self.members if one.stage in granted and one.needs <= granted]
+        seen = granted if self.stage == "joint" else frozenset({self.stage})
+        if "scores" in seen and "picks in scores" in granted:
+            seen |= {"selection"}
+        able = [one for one in self.members if one.stage in seen and one.needs <= granted]
         if not able:
             raise ValueError(f"no member of {self.name} is applicable.")
-        return tuple(able)
+        at_pool = [one for one in able if "queries at the candidates" not in one.needs]
+        too_many = knowledge.beside is not None and not knowledge.beside.all()
+        return tuple(at_pool if too_many and at_pool else able)
 
     def evidence(
         self,

@@ -8,6 +8,7 @@ import numpy as np
 from curation_audit import checks
 from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order, known_candidates
 from curation_audit.attacks.signals import (
+    beside_candidates,
     known_at_pool,
     known_labels,
     nearest_queried,
@@ -36,6 +37,7 @@ class LabelOnly:
             "candidates",
             "labels",
             "pool",
+            "queries at both",
             "queries at pool rows",
             "queries at the candidates",
         }
@@ -61,6 +63,7 @@ class LabelOnly:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N); of the outputs, only the likeliest class is used."""
+        observation, knowledge = beside_candidates(observation, knowledge)
         candidates, labels = known_candidates(knowledge), known_labels(knowledge)
         outputs, _ = known_at_pool(observation, knowledge)
         said = observation.probabilities.argmax(axis=2) == labels

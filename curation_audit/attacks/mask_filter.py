@@ -10,7 +10,7 @@ from curation_audit.attacks.base import OtherPairs, known_linearisation
 from curation_audit.attacks.half_spaces import half_spaces
 from curation_audit.observations import Knowledge, Linearisation, Observation, Stage
 from curation_audit.streams import ShadowStreams
-from curation_audit.training.halfspaces import HalfSpaces, Whitening
+from curation_audit.training.halfspaces import Whitening
 from curation_audit.types import Evidence, Floats, Inclusion
 
 LEAST_NOISE = 1e-6  # of what the coins move
@@ -53,7 +53,8 @@ class MaskFilter:
         linearised = known_linearisation(knowledge)
         cuts = half_spaces(observation, knowledge, self.steps)
         moves = Moves.of(linearised, cuts.whitening)
-        return filtered(directions(cuts), inclusion, moves, OtherPairs.of(knowledge, inclusion))
+        others = OtherPairs.of(knowledge, inclusion)
+        return filtered(of_length_one(cuts.slopes), inclusion, moves, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,10 @@ class Moves:
         return cls(basis, shifts @ basis, np.maximum(variance, 0), noise)
 
 
-def directions(cuts: HalfSpaces) -> Floats:
+def of_length_one(slopes: Floats) -> Floats:
     """Slopes of length one, (S, r); of length zero where nothing was learnt."""
-    length = np.linalg.norm(cuts.slopes, axis=1, keepdims=True)
-    unit: Floats = cuts.slopes / np.where(length > 0, length, 1)
+    length = np.linalg.norm(slopes, axis=1, keepdims=True)
+    unit: Floats = slopes / np.where(length > 0, length, 1)
     return unit
 
 

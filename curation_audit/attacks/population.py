@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from curation_audit.attacks.base import OtherPairs, known_candidates
 from curation_audit.attacks.moments import sums_without_own
-from curation_audit.attacks.signals import TINY, known_labels, log_likelihood, per_candidate
+from curation_audit.attacks.signals import (
+    TINY,
+    beside_candidates,
+    known_labels,
+    log_likelihood,
+    per_candidate,
+)
 from curation_audit.observations import Knowledge, Observation
 from curation_audit.types import Evidence, Floats
 
@@ -29,10 +35,11 @@ class Population:
 
 def population_of(observation: Observation, knowledge: Knowledge) -> Population:
     """Candidates against the queried pool rows if granted with labels, else one another."""
+    observation, knowledge = beside_candidates(observation, knowledge)
     likelihood = log_likelihood(observation.probabilities, known_labels(knowledge))
     candidates = per_candidate(likelihood, known_candidates(knowledge))
     labels, queried, outputs = knowledge.pool_labels, knowledge.queried, observation.at_pool
-    granted = not knowledge.missing(frozenset({"pool", "queries at pool rows"}))
+    granted = not knowledge.missing(frozenset({"pool", "queries at both", "queries at pool rows"}))
     if not granted or labels is None or queried is None or outputs is None or not len(queried):
         return Population(candidates, None)
     return Population(candidates, log_likelihood(outputs, labels[queried]))

@@ -1,5 +1,6 @@
 """Signals of a classifier's output; all of them are higher where the model is surer."""
 
+import dataclasses
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -85,6 +86,17 @@ def known_at_pool(observation: Observation, knowledge: Knowledge) -> tuple[Proba
     if observation.at_pool is None or knowledge.queried is None:
         raise ValueError("this attack needs queries at pool rows.")
     return observation.at_pool, knowledge.queried
+
+
+def beside_candidates(
+    observation: Observation, knowledge: Knowledge
+) -> tuple[Observation, Knowledge]:
+    """The same, with the pool rows that can be asked about beside all candidates."""
+    beside = knowledge.beside
+    if beside is None or beside.all() or knowledge.queried is None or observation.at_pool is None:
+        return observation, knowledge
+    fewer = dataclasses.replace(observation, at_pool=observation.at_pool[:, beside])
+    return fewer, dataclasses.replace(knowledge, queried=knowledge.queried[beside], beside=None)
 
 
 def signals_at_pool(

@@ -29,7 +29,14 @@ class Voting:
     title: ClassVar[str] = "Voting by equal similarity"
     stage: ClassVar[Stage] = "scores"
     needs: ClassVar[frozenset[str]] = frozenset(
-        {"algorithm", "candidates", "nearest scorer", "other candidates", "pool", "score values"}
+        {
+            "algorithm",
+            "candidates",
+            "nearest scorer",
+            "other candidates",
+            "pool",
+            "score values of picked rows",
+        }
     )
     source: ClassVar[str] = "Wahdany et al. 2026, arXiv:2603.00811"
     cost: ClassVar[str] = "m N (p + log N) + about 32 S m"

@@ -25,6 +25,8 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
     exact = plan.threat.embedding == "exact" and {"algorithm", "candidates", "pool"} <= {*knows}
     rank = tie_order(data.pool.ids, plan.seed)
     queried = _queried(plan, rank)
+    beside = rank[queried] < _beside_candidates(plan)
+    view = plan.threat.scores_as
     linearisation = plan.scorer.linearise(data.private, data.pool) if exact else None
     granted: dict[str, bool] = {
         **dict.fromkeys(knows, True),
@@ -33,10 +35,16 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
         "labels": candidates is not None and candidates.labels is not None,
         "linear scorer": linearisation is not None,
         "nearest scorer": exact and plan.scorer.family == "nearest",
-        "score values": plan.threat.scores_as in ("exact", "rounded"),
+        "score values": view in ("exact", "rounded"),
+        "score values of picked rows": view != "ranks",
+        "score ranks": view == "ranks",
+        "top scores only": view == "top only",
+        "picks in scores": view == "top only" or (view == "ranks" and plan.rule.by_rank),
+        "the scorer's embedding": plan.threat.embedding == "exact",
         "confidences": plan.threat.model_as == "confidences",
         "insertions": planting_gap(plan) is None,
-        "queries at the candidates": _queries_left(plan) >= 0,
+        "queries at the candidates": _beside_candidates(plan) >= 0,
+        "queries at both": bool(beside.any()),
         "queries at pool rows": len(queried) > 0 and "pool" in knows,
     }
     return Knowledge(
@@ -48,6 +56,7 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
         score=_scoring(plan) if exact else None,
         select=_selecting(plan, rank) if exact else None,
         queried=queried if "pool" in knows else None,
+        beside=beside if "pool" in knows else None,
     )
 
 
@@ -90,19 +99,21 @@ def _selecting(plan: AuditPlan, rank: Indices) -> Callable[[Scores], Selection]:
     return select
 
 
-def _queries_left(plan: AuditPlan) -> float:
+def _budget(plan: AuditPlan) -> float:
+    return np.inf if plan.threat.queries is None else plan.threat.queries
+
+
+def _beside_candidates(plan: AuditPlan) -> float:
     """How many queries remain when every row of a candidate has been asked about."""
-    private = plan.data.private
-    budget = np.inf if plan.threat.queries is None else plan.threat.queries
-    return float(budget - (private.unit != ALWAYS_IN).sum())
+    return float(_budget(plan) - (plan.data.private.unit != ALWAYS_IN).sum())
 
 
 def _queried(plan: AuditPlan, rank: Indices) -> Indices:
-    """The pool rows that the budget allows to ask about, ascending."""
+    """The pool rows that the whole budget allows to ask about, ascending."""
     if plan.downstream is None:
         return np.zeros(0, dtype=np.int64)
     all_asked = queried_rows(rank)
-    return all_asked[rank[all_asked] < _queries_left(plan)]
+    return all_asked[rank[all_asked] < _budget(plan)]
 
 
 def seen_by(plan: AuditPlan, curated: Curated) -> Observation:

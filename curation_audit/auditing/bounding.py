@@ -145,14 +145,15 @@ def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) ->
     """The plan's claim against two limits at every stage, which hold together for all of them.
 
     Both are declared beforehand and need no hypothesis beside the claim: the pair mean tests the
-    claim itself, and one-run guesses the epsilon that it comes to at the audit's delta. They share
-    the error of all stages (Bonferroni).
+    claim itself, and one-run guesses the epsilon that it comes to at the audit's delta, or at the
+    nearest that it speaks of. They share the error of all stages (Bonferroni).
     """
     if plan.claim is None:
         return None
     settings = plan.attack
     confidence = bonferroni_confidence(settings.confidence, 2 * len(plan.stages))
-    allowed, claimed = plan.claim.pair_share(), plan.claim.epsilon_at(settings.delta)
+    delta = plan.claim.tested_delta(settings.delta)
+    allowed, claimed = plan.claim.pair_share(), plan.claim.epsilon_at(delta)
     stages = []
     for stage in plan.stages:
         able = attacks_at(stage, found)
@@ -161,11 +162,11 @@ def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) ->
             continue
         low, epsilon = pair_mean_lower(chosen.evaluation.shares, confidence), None
         if coinless is not None:
-            counted = guessed(coinless, settings.delta, confidence)
-            epsilon = one_run_epsilon(*counted, settings.delta, confidence)
+            counted = guessed(coinless, delta, confidence)
+            epsilon = one_run_epsilon(*counted, delta, confidence)
         refuted = low > allowed or (epsilon is not None and epsilon > claimed)
         stages.append(ClaimedStage(stage, low, epsilon, refuted))
-    return _beside(plan.claim, settings, tuple(stages))
+    return _beside(plan.claim, delta, settings, tuple(stages))
 
 
 def _coinless(plan: AuditPlan, able: Sequence[AttackEvidence], game: Game) -> Chosen | None:
@@ -174,10 +175,9 @@ def _coinless(plan: AuditPlan, able: Sequence[AttackEvidence], game: Game) -> Ch
 
 
 def _beside(
-    claim: Claim, settings: AttackSettings, stages: tuple[ClaimedStage, ...]
+    claim: Claim, delta: float, settings: AttackSettings, stages: tuple[ClaimedStage, ...]
 ) -> ClaimResult:
     """What a claim allows, beside what the stages showed."""
-    delta = settings.delta
     epsilon = claim.epsilon_at(delta)
     fpr = np.union1d(np.geomspace(SMALLEST_DRAWN_FPR, 1, N_DRAWN), settings.fpr)
     return ClaimResult(

@@ -86,7 +86,14 @@ def n_fit_pairs(n_shadows: int) -> int:
 def missing_knowledge(plan: AuditPlan, knowledge: Knowledge) -> dict[str, tuple[str, ...]]:
     """What each attack of the plan needs and the adversary has not, by name; often nothing."""
     names = [name for stage in plan.stages for name in plan.methods(stage)]
-    return {name: knowledge.missing(ATTACKS[name].needs) for name in names}
+    family = f"{plan.scorer.family} scorer"
+
+    def reason(need: str) -> str:
+        # the family fits; what is lacking to use it is the embedding
+        surrogate = need == family and "the scorer's embedding" not in knowledge.granted
+        return "the scorer's embedding" if surrogate else need
+
+    return {name: tuple(map(reason, knowledge.missing(ATTACKS[name].needs))) for name in names}
 
 
 def check_something_runs(plan: AuditPlan, knowledge: Knowledge) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
-from curation_audit.dp.claims import Claim, EpsilonDeltaClaim, check_comparable
+from curation_audit.dp.claims import Claim, check_comparable
 from curation_audit.observations import OBSERVED_STAGES, STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import CanarySettings
@@ -43,7 +43,7 @@ class Threat:
 
     ``embedding``: ``exact``, or a ``surrogate`` in place of the scorer's: he sees features through
     a random projection onto half the coordinates. ``may_insert``: how many rows he may plant in
-    the pool. ``queries``: how many rows he may ask the model about; ``None`` for no limit.
+    the pool. ``queries``: how many rows an attack may ask the model about; ``None`` for no limit.
     """
 
     observes: tuple[ObservedStage, ...] = OBSERVED_STAGES
@@ -293,11 +293,6 @@ def design_warnings(plan: AuditPlan) -> list[str]:
             "A claim is tested on a scorer that is a function of your own. Its noise must be fresh "
             "in every call: with a fixed seed, or with one generator per worker process, a true "
             "claim is refuted or a false one passes."
-        )
-    if isinstance(plan.claim, EpsilonDeltaClaim) and plan.attack.delta < plan.claim.delta:
-        warnings.append(
-            f"The claim says nothing at attack.delta {plan.attack.delta:g}, so only one of its two "
-            f"tests can refute it; set attack.delta to {plan.claim.delta:g} for both."
         )
     if plan.attack.shadows < FEW_SHADOWS:
         warnings.append(

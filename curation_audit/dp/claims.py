@@ -45,6 +45,10 @@ class Claim(Protocol):
         """Epsilon at delta; infinite where the claim says nothing at so small a delta."""
         ...
 
+    def tested_delta(self, delta: float) -> float:
+        """The delta nearest to ``delta`` at which the claim says something."""
+        ...
+
     def tpr(self, fpr: Floats) -> Floats:
         """The largest expected TPR of any attack on one candidate, (A,) -> (A,)."""
         ...
@@ -85,6 +89,10 @@ class GaussianClaim:
         """Exact (Balle & Wang 2018; Dong, Roth & Su 2022, corollary 2.13)."""
         return epsilon_of_mu(self.mu, delta) if delta > 0 else np.inf
 
+    def tested_delta(self, delta: float) -> float:
+        """Any."""
+        return delta
+
     def tpr(self, fpr: Floats) -> Floats:
         """``Phi(Phi^-1(FPR) + mu)``."""
         return ceilings.gdp_tpr(fpr, self.mu)
@@ -122,6 +130,10 @@ class EpsilonDeltaClaim:
     def epsilon_at(self, delta: float) -> float:
         """The claimed one; infinite below the claimed delta."""
         return self.epsilon if delta >= self.delta else np.inf
+
+    def tested_delta(self, delta: float) -> float:
+        """Not below the claimed one."""
+        return max(delta, self.delta)
 
     def tpr(self, fpr: Floats) -> Floats:
         """``min(1, e^epsilon FPR + delta, 1 - e^-epsilon (1 - delta - FPR))``."""
@@ -194,6 +206,10 @@ class DpSgdClaim:
     def epsilon_at(self, delta: float) -> float:
         """By the accountant."""
         return float(self._loss.get_epsilon_for_delta(delta))
+
+    def tested_delta(self, delta: float) -> float:
+        """Any."""
+        return delta
 
     def tpr(self, fpr: Floats) -> Floats:
         """From the whole privacy profile."""

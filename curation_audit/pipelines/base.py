@@ -147,9 +147,13 @@ class Invertible(Protocol):
 
 
 class SelectionRule(Protocol):
-    """How scores become picked rows."""
+    """How scores become picked rows.
+
+    ``by_rank``: the picks follow from the order of the scores and what is public.
+    """
 
     name: ClassVar[str]
+    by_rank: ClassVar[bool]
 
     def select(self, scores: Scores, tie_order: Indices) -> Selection:
         """Pick rows from scores (S, m).

@@ -361,7 +361,7 @@ def population_world(seed, n_pairs=6, n_candidates=8, n_rows=15):
     observation = dataclasses.replace(observation, at_pool=at_pool)
     knowledge = dataclasses.replace(
         knowledge,
-        granted=frozenset({"pool", "queries at pool rows"}),
+        granted=frozenset({"pool", "queries at both", "queries at pool rows"}),
         pool=rng.standard_normal((30, 1)),
         pool_labels=labels,
         queried=queried,
@@ -398,9 +398,19 @@ def test_rmia_equals_the_loop(a, form):
         np.testing.assert_allclose(found[s], expected, atol=1e-9)
 
 
+def test_beside_the_candidates_only_as_many_pool_rows_as_the_budget_allows():
+    observation, knowledge, inclusion, _, _ = population_world(13)
+    beside = np.arange(15) % 3 == 0
+    limited = dataclasses.replace(knowledge, beside=beside)
+    fewer = dataclasses.replace(knowledge, queried=knowledge.queried[beside])
+    cut = dataclasses.replace(observation, at_pool=observation.at_pool[:, beside])
+    found = Rmia().evidence(observation, inclusion, limited, streams=None)
+    np.testing.assert_array_equal(found, Rmia().evidence(cut, inclusion, fewer, streams=None))
+
+
 def test_without_pool_rows_the_population_is_the_other_candidates():
     observation, knowledge, inclusion, p, _ = population_world(12)
-    for denied in ({"pool"}, {"queries at pool rows"}):
+    for denied in ({"pool"}, {"queries at both"}, {"queries at pool rows"}):
         fewer = dataclasses.replace(knowledge, granted=knowledge.granted - denied)
         found = Rmia().evidence(observation, inclusion, fewer, streams=None)
         for s in range(len(p)):

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from curation_audit.attacks.ensemble import Ensemble
+from curation_audit.attacks import ATTACKS
+from curation_audit.attacks.ensemble import ON_SELECTION, Ensemble
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.stacking import Scale, folds_of, pairwise_weights, stacked_evidence
@@ -143,11 +144,22 @@ def test_members_are_those_that_the_adversary_can_run():
         needs = frozenset({"algorithm"})
 
     members = (Fixed(values), OnModel(values), Learned(values))
-    ensemble = Ensemble(name="e", title="E", stage="scores", needs=frozenset(), members=members)
+    ensemble = Ensemble(name="e", title="E", stage="joint", needs=frozenset(), members=members)
     assert ensemble.able(Knowledge(granted=KNOWABLE)) == members
+    # of one stage, nothing else is looked at
+    of_scores = dataclasses.replace(ensemble, stage="scores")
+    assert of_scores.able(Knowledge(granted=KNOWABLE)) == (members[0], members[2])
     assert ensemble.able(Knowledge(granted=frozenset({"scores", "pool"}))) == members[:1]
     with pytest.raises(ValueError, match="no member of e is applicable"):
         ensemble.able(Knowledge(granted=frozenset({"selection", "pool"})))
+
+
+def test_attacks_on_picks_attack_scores_that_show_them():
+    ensemble = ATTACKS["score_ensemble"]
+    granted = KNOWABLE - {"selection", "picks in scores"}
+    assert all(one.stage == "scores" for one in ensemble.able(Knowledge(granted=granted)))
+    granted |= {"picks in scores"}
+    assert {*ON_SELECTION} <= {*ensemble.able(Knowledge(granted=granted))}
 
 
 def test_ensembles_of_real_attacks_are_no_worse_than_their_members():

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from curation_audit.api import Pipeline
+from curation_audit.attacks import ATTACKS
+from curation_audit.attacks.known_others import KnownOthers
 from curation_audit.auditing.adversary import knowledge_of, lowest_picked, one_hot, seen_by, viewed
 from curation_audit.auditing.curation import MOST_POOL_QUERIES, Curated, queried_rows, tie_order
+from curation_audit.auditing.evidence import missing_knowledge
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat, design_warnings
 from curation_audit.checks import SettingError
-from curation_audit.dp.claims import EpsilonDeltaClaim, GaussianClaim
+from curation_audit.dp.claims import GaussianClaim
 from curation_audit.observations import Knowledge, Observation, Selection
 from curation_audit.pipelines.canaries import CanarySettings
+from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mean import Mean
@@ -20,14 +24,14 @@ N, M, D = 12, 40, 6
 EVERYTHING = ("algorithm", "candidates", "labels", "memberships", "other candidates", "pool")
 
 
-def plan(threat=None, scorer=None, **settings):
+def plan(threat=None, scorer=None, rule=None, **settings):
     rng = np.random.default_rng(0)
     return Pipeline(
         private=rng.standard_normal((N, D)),
         public=rng.standard_normal((M, D)),
         labels={"private": np.arange(N) % 2, "public": np.arange(M) % 2},
         scorer=scorer or Mean(),
-        select=TopK(k=5),
+        select=rule or TopK(k=5),
         threat=threat or Threat(),
         attack=AttackSettings(shadows=8),
         seed=1,
@@ -49,12 +53,15 @@ def test_the_default_adversary_knows_all_but_the_coins_and_the_threshold():
         "model",
         "other candidates",
         "pool",
+        "queries at both",
         "queries at pool rows",
         "queries at the candidates",
         "score values",
+        "score values of picked rows",
         "scores",
         "selection",
         "several stages",
+        "the scorer's embedding",
     }
     assert granted(knows=(*EVERYTHING, "thresholds")) - granted() == {"memberships", "thresholds"}
 
@@ -63,17 +70,66 @@ def test_the_default_adversary_knows_all_but_the_coins_and_the_threshold():
     ("threat", "lost"),
     [
         ({"scores_as": "rounded"}, set()),
-        ({"scores_as": "ranks"}, {"score values"}),
+        ({"scores_as": "ranks"}, {"score values", "score values of picked rows"}),
         ({"scores_as": "top only"}, {"score values"}),
         ({"model_as": "labels"}, {"confidences"}),
-        ({"embedding": "surrogate"}, {"linear scorer"}),
-        ({"queries": N}, {"queries at pool rows"}),
-        ({"queries": N - 1}, {"queries at pool rows", "queries at the candidates"}),
+        ({"embedding": "surrogate"}, {"linear scorer", "the scorer's embedding"}),
+        ({"queries": N}, {"queries at both"}),
+        ({"queries": N - 1}, {"queries at both", "queries at the candidates"}),
         ({"queries": N + 1}, set()),
+        ({"queries": 0}, {"queries at both", "queries at the candidates", "queries at pool rows"}),
     ],
 )
 def test_views_and_budgets_take_knowledge_away(threat, lost):
     assert granted() - granted(**threat) == lost
+
+
+@pytest.mark.parametrize(
+    ("threat", "rule", "gained"),
+    [
+        ({"scores_as": "rounded"}, TopK(k=5), set()),
+        ({"scores_as": "ranks"}, TopK(k=5), {"score ranks", "picks in scores"}),
+        ({"scores_as": "ranks"}, Threshold(minimum=0.0), {"score ranks"}),
+        ({"scores_as": "top only"}, TopK(k=5), {"top scores only", "picks in scores"}),
+        ({"scores_as": "top only"}, Threshold(minimum=0.0), {"top scores only", "picks in scores"}),
+    ],
+)
+def test_what_is_seen_of_the_scores_may_give_the_picks_away(threat, rule, gained):
+    assert knowledge_of(plan(Threat(**threat), rule=rule)).granted - granted() == gained
+
+
+def test_a_budget_goes_to_the_pool_where_only_the_pool_is_asked_about():
+    """Not less for a larger budget; beside all candidates it reaches for what is left."""
+    n_queried = []
+    for budget in (0, 3, N - 1, N, N + 4, N + M + 1, None):
+        knowledge = knowledge_of(plan(Threat(queries=budget)))
+        n_queried.append(len(knowledge.queried))
+        left = np.inf if budget is None else budget - N
+        assert knowledge.beside.sum() == np.clip(left, 0, len(knowledge.queried))
+    assert n_queried == [0, 3, N - 1, N, N + 4, N + M + 1 if N + M + 1 < M else M, M]
+
+
+def test_members_of_an_ensemble_keep_to_one_budget():
+    joint = ATTACKS["joint_ensemble"]
+    asks = {"queries at the candidates"}
+    for budget, both in ((None, True), (N + M, True), (N + 1, False), (N - 1, False)):
+        able = joint.able(knowledge_of(plan(Threat(queries=budget))))
+        assert any(asks <= one.needs for one in able) == both
+        assert any("queries at pool rows" in one.needs for one in able)
+
+
+def test_who_knows_the_other_coins_uses_them_in_every_ensemble():
+    knowledge = knowledge_of(plan(Threat(knows=EVERYTHING)))
+    for name in ("score_ensemble", "joint_ensemble"):
+        assert KnownOthers() in ATTACKS[name].able(knowledge)
+
+
+def test_what_a_surrogate_lacks_is_the_embedding():
+    for scorer, attack in ((Mean(), "trace"), (Nearest(), "voting")):
+        here = plan(Threat(embedding="surrogate"), scorer)
+        missing = missing_knowledge(here, knowledge_of(here))
+        assert missing[attack] == ("the scorer's embedding",)
+    assert missing["trace"] == ("linear scorer",)  # of a nearest scorer, whatever is known
 
 
 def test_the_family_of_the_scorer_is_granted():
@@ -146,7 +202,7 @@ def test_what_is_seen_follows_the_threat_model():
         rng.random((8, M, 2)).astype(np.float32),
     )
     curated = Curated(shown, None)
-    threat = Threat(model_as="labels", scores_as="rounded", decimals=1, queries=N + 7)
+    threat = Threat(model_as="labels", scores_as="rounded", decimals=1, queries=7)
     here = plan(threat)
     seen, knowledge = seen_by(here, curated), knowledge_of(here)
     assert seen.thresholds is None
@@ -196,14 +252,6 @@ def test_a_claim_about_a_function_comes_with_a_warning():
     assert any("fresh" in one for one in design_warnings(plan(scorer=score, **claimed)))
     assert not any("fresh" in one for one in design_warnings(plan(scorer=score)))
     assert not any("fresh" in one for one in design_warnings(plan(**claimed)))
-
-
-@pytest.mark.parametrize(("delta", "told"), [(1e-4, True), (1e-5, False), (1e-6, False)])
-def test_a_claim_that_says_nothing_at_the_delta_of_the_audit_is_told(delta, told):
-    claim = EpsilonDeltaClaim(epsilon=1.0, delta=delta, adjacency="add_remove")
-    warnings = [one for one in design_warnings(plan(claim=claim)) if "says nothing" in one]
-    assert len(warnings) == told
-    assert all("set attack.delta to 0.0001" in one for one in warnings)
 
 
 @pytest.mark.parametrize(

@@ -383,6 +383,17 @@ def test_a_claim_is_refuted_where_more_leaks_than_it_allows(rng, mu):
     assert false.stages[0].pair_share_low > false.pair_share
 
 
+@pytest.mark.parametrize(("delta", "tested"), [(1e-3, 1e-3), (1e-6, 1e-5)])
+def test_a_pair_is_tested_where_it_says_something(rng, delta, tested):
+    claim = EpsilonDeltaClaim(epsilon=0.5, delta=delta, adjacency="add_remove")
+    result = claim_of(claim, rng, 2.0)
+    assert result.delta == max(delta, PLAN.attack.delta) == tested
+    assert result.epsilon == 0.5
+    (stage,) = result.stages
+    assert stage.epsilon_low > 0.5
+    assert result.refuted
+
+
 def test_claims_share_the_error_of_all_that_is_tested(rng):
     game = game_of(rng, 100, 20)
     evidence = leaky(rng, game, 0.5)
@@ -412,8 +423,6 @@ def test_a_claim_that_nothing_was_held_against_stands(rng):
     result = judge_claim(plan_of(claim=claim), [found("a", None)], game_of(rng, 8, 3))
     assert (result.stages, result.refuted) == ((), False)
     assert result.epsilon == 1.0
-    late = EpsilonDeltaClaim(epsilon=1.0, delta=1e-3, adjacency="add_remove")
-    assert judge_claim(plan_of(claim=late), [], game_of(rng, 8, 3)).epsilon is None
 
 
 @pytest.mark.parametrize("adjacency", ["replace_one", "zero_out"])

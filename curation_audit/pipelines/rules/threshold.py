@@ -13,6 +13,7 @@ class Threshold:
     """The rows with ``score >= minimum``; their number differs between shadows, and may be 0."""
 
     name: ClassVar[str] = "threshold"
+    by_rank: ClassVar[bool] = False
     minimum: float
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ class TopK:
     """The ``k`` rows with the largest scores, exactly k."""
 
     name: ClassVar[str] = "top_k"
+    by_rank: ClassVar[bool] = True
     k: int
 
     def __post_init__(self) -> None:
@@ -31,6 +32,7 @@ class TopFraction:
     """The rows with the largest scores, ``round(fraction * m)`` of them and at least one."""
 
     name: ClassVar[str] = "top_fraction"
+    by_rank: ClassVar[bool] = True
     fraction: float
 
     def __post_init__(self) -> None:
