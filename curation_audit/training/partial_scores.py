@@ -33,12 +33,12 @@ def slopes_of_ranks(rows: Floats, ranks: Scores, steps: int) -> Floats:
 def _turned(rows: Floats, ranks: Scores, steps: int) -> Floats:
     n_rows = rows.shape[0]
     order = np.argsort(ranks, axis=1, kind="stable")
-    handed_out = np.empty(ranks.shape)
-    values = np.broadcast_to(np.arange(n_rows) - (n_rows - 1) / 2, ranks.shape)
+    handed_out: Floats = np.empty(ranks.shape)
+    values: Floats = np.broadcast_to(np.arange(n_rows) - (n_rows - 1) / 2, ranks.shape)
     for _ in range(steps):
         np.put_along_axis(handed_out, order, values, axis=1)
         slopes: Floats = handed_out @ rows / n_rows
-        values = np.sort(slopes @ rows.T, axis=1).astype(np.float64)
+        values = np.sort(slopes @ rows.T, axis=1)
     return slopes
 
 
@@ -61,14 +61,15 @@ def _censored(design: Floats, scores: Floats, picked: Mask, steps: int) -> Float
     lowest = np.where(picked, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     lowest = np.where(np.isfinite(lowest), lowest, 0)
     above = np.where(picked, scores - lowest, 0)  # a shift of all scores is no slope
-    fitted = np.zeros((scores.shape[0], design.shape[1]))
+    fitted: Floats = np.zeros((scores.shape[0], design.shape[1]))
     for _ in range(steps):
         active = picked | (fitted @ design.T > 0)
         at, real = Selection.from_mask(active).padded()
         held = design[at] * real[:, :, None]  # (S, active, r + 1)
-        gram = held.transpose(0, 2, 1) @ held
-        gram += np.maximum(active.sum(axis=1), 1)[:, None, None] * RIDGE * np.eye(gram.shape[1])
-        fitted = np.linalg.solve(gram, (above @ design)[:, :, None])[:, :, 0]
+        gram: Floats = held.transpose(0, 2, 1) @ held
+        ridge = RIDGE * np.maximum(active.sum(axis=1), 1)
+        gram += ridge[:, None, None] * np.eye(gram.shape[1])
+        fitted[:] = np.linalg.solve(gram, (above @ design)[:, :, None])[:, :, 0]
     return fitted
 
 

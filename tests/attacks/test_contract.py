@@ -259,7 +259,9 @@ def test_order_of_candidates_does_not_count(attack):
 def without_memberships(world):
     """So that the members of an ensemble read no coins of the row under attack either."""
     granted = world.knowledge.granted - {"memberships"}
-    return dataclasses.replace(world, knowledge=dataclasses.replace(world.knowledge, granted=granted))
+    return dataclasses.replace(
+        world, knowledge=dataclasses.replace(world.knowledge, granted=granted)
+    )
 
 
 @COINLESS

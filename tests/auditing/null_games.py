@@ -13,7 +13,7 @@ from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.adversary import knowledge_of, seen_by
 from curation_audit.auditing.curation import score_shadows, select_and_train
 from curation_audit.auditing.evidence import AttackEvidence, Game, n_fit_pairs
-from curation_audit.auditing.plan import AttackSettings, AuditPlan, Threat
+from curation_audit.auditing.plan import AttackSettings, AuditPlan, ScoreView, Threat
 from curation_audit.pipelines.rules.top import TopFraction
 from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.streams import Streams
@@ -90,7 +90,9 @@ class IgnoresPrivate:
         return LIKE.linearise(private, pool)
 
 
-def null_plan(seed: int, *, train: Any = None, **attack: Any) -> AuditPlan:
+def null_plan(
+    seed: int, *, train: Any = None, scores_as: ScoreView = "exact", **attack: Any
+) -> AuditPlan:
     """A whole pipeline that ignores the private set: N = 100, m = 500, S = 16, d = 10."""
     rng = np.random.default_rng([seed, 5])
     labels = {"private": rng.integers(0, 2, 100), "public": rng.integers(0, 2, 500)}
@@ -103,7 +105,7 @@ def null_plan(seed: int, *, train: Any = None, **attack: Any) -> AuditPlan:
         train=train,
         standardise="none",
         seed=seed,
-        threat=Threat(knows=(*KNOWS, "memberships", "thresholds")),
+        threat=Threat(knows=(*KNOWS, "memberships", "thresholds"), scores_as=scores_as),
         attack=AttackSettings(**{"shadows": 16, **attack}),
     ).plan()
 
