@@ -107,7 +107,8 @@ def unexplained(moves: Moves, inclusion: Inclusion, others: OtherPairs) -> tuple
     left = moves.seen - (inclusion - 0.5) @ moves.shifts
     left = left - left[others.known_shadows].mean(axis=0)  # so that squares do not cancel
     center = others.means_of_shadows(left)
-    squares = others.means((left**2).reshape(-1, 2, left.shape[1]).mean(axis=1))
+    paired = (left**2).reshape(len(left) // 2, 2, left.shape[1])
+    squares = others.means(paired.mean(axis=1))
     n_others = 2 * others.counts[:, None]
     variance = (squares - center[0::2] ** 2) * n_others / (n_others - 1)
     return left - center, np.maximum(variance, 0)

@@ -458,3 +458,18 @@ def test_a_pool_of_identical_rows_tells_no_direction():
             of_others &= {*one.needs}
             assert one.status == ("not applicable" if of_others else "run")
     assert np.all(result.evidence["mask_trace"] == 0)
+
+
+@pytest.mark.parametrize("scorer", ["mean", "classifier", "nearest"])
+def test_rows_of_zeros_tell_nothing_and_break_nothing(scorer):
+    settings = AttackSettings(shadows=8)
+    nothing = Pipeline(
+        private=np.zeros((8, 3)),
+        public=np.zeros((30, 3)),
+        scorer=scorer,
+        train=None,
+        attack=settings,
+    )
+    result = audit(nothing)
+    assert result.verdict.status == "no leak found"
+    assert all(np.isfinite(one).all() for one in result.evidence.values())
