@@ -94,7 +94,8 @@ def _scoring(plan: AuditPlan) -> Callable[[Inclusion], Scores]:
 
 def _selecting(plan: AuditPlan, rank: Indices) -> Callable[[Scores], Selection]:
     def select(scores: Scores) -> Selection:
-        return plan.rule.select(scores, rank)
+        shadows = range(scores.shape[0])
+        return plan.rule.select(scores, rank, Streams(plan.seed).for_shadows("tried", shadows))
 
     return select
 

@@ -60,6 +60,7 @@ ONE_RUN: Final = (
 ONE_CANDIDATE: Final = "candidate, threshold and direction from the fit block; shadows independent"
 PAIRS: Final = "evaluation pairs judged by attacks that learnt from the fit block only"
 CREDIBLE: Final = "a posterior quantile (Jeffreys prior): credible, not frequentist"
+STATED: Final = ("mu", "epsilon", "delta", "noise_multiplier", "sampling_rate", "steps")
 SMALLEST_DRAWN_FPR, N_DRAWN = 1e-5, 60
 
 
@@ -151,7 +152,8 @@ def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) ->
     if plan.claim is None:
         return None
     settings = plan.attack
-    confidence = bonferroni_confidence(settings.confidence, 2 * len(plan.stages))
+    n_tests = 2 * len(plan.stages) * plan.n_claims
+    confidence = bonferroni_confidence(settings.confidence, n_tests)
     delta = plan.claim.tested_delta(settings.delta)
     allowed, claimed = plan.claim.pair_share(), plan.claim.epsilon_at(delta)
     stages = []
@@ -182,7 +184,7 @@ def _beside(
     fpr = np.union1d(np.geomspace(SMALLEST_DRAWN_FPR, 1, N_DRAWN), settings.fpr)
     return ClaimResult(
         kind=claim.kind,
-        constants={n: v for n, v in vars(claim).items() if isinstance(v, int | float)},
+        constants={name: value for name, value in vars(claim).items() if name in STATED},
         adjacency=claim.adjacency,
         epsilon=epsilon if np.isfinite(epsilon) else None,
         delta=delta,

@@ -113,7 +113,7 @@ def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) ->
     """From scores (S, m) to picked rows, models and their utility."""
     pool, private, test = plan.data.pool, plan.data.private, plan.data.test
     rank = tie_order(pool.ids, plan.seed)
-    selection = plan.rule.select(scores, rank)
+    selection = plan.rule.select(scores, rank, streams)
     downstream = plan.downstream
     if downstream is None:
         nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
@@ -135,7 +135,7 @@ def select_and_ask(plan: AuditPlan, scores: Scores, n_rows: int, streams: Shadow
     pool, downstream = plan.data.pool, plan.downstream
     if downstream is None:
         raise ValueError("rows are planted only where a model is trained.")
-    selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed))
+    selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed), streams)
     models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
     picked = Selection.from_mask(selection.mask()[:, -n_rows:])
     probabilities = asked(plan, models, pool.features[-n_rows:])

@@ -10,6 +10,7 @@ import numpy as np
 from curation_audit.attacks import ATTACKS
 from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
 from curation_audit.dp.claims import Claim, check_comparable
+from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import CanarySettings
@@ -210,6 +211,8 @@ class PolicyRule:
 class AuditPlan:
     """One audit: the pipeline, who attacks it, how hard, and where the results go.
 
+    ``protection`` says how the scorer and the rule were made private; ``claim`` is then its
+    guarantee. ``n_claims`` claims of several audits hold together at ``attack.confidence``.
     ``configuration`` is the tree that the report prints; it never holds data.
     """
 
@@ -224,6 +227,8 @@ class AuditPlan:
     run: RunSettings = field(default_factory=RunSettings)
     policy: tuple[PolicyRule, ...] = ()
     claim: Claim | None = None
+    protection: Protection | None = None
+    n_claims: int = 1
     utility: UtilityMetric = "accuracy"
     unit: str = "row"
     formats: tuple[Literal["html", "json"], ...] = ("html", "json")
@@ -241,6 +246,8 @@ class AuditPlan:
             raise ValueError("canaries are asked for and not there, or there and not asked for.")
         if self.claim is not None:
             check_comparable(self.claim, self.scorer.adjacency)
+        if self.protection is not None:
+            _check_covered(self.protection, self.observed)
         for rule in self.policy:
             if rule.rate is not None and not any(np.isclose(rule.rate, self.attack.fpr)):
                 raise SettingError(
@@ -271,6 +278,17 @@ class AuditPlan:
         """The names of the attacks to run at a stage."""
         everything = tuple(name for name, attack in ATTACKS.items() if attack.stage == stage)
         return tuple(self.attack.methods.get(stage, everything))
+
+
+def _check_covered(protection: Protection, observed: tuple[ObservedStage, ...]) -> None:
+    """Raise ``SettingError`` where the adversary sees a stage that stays behind the release."""
+    bare = [stage for stage in observed if stage not in protection.covers]
+    if bare:
+        raise SettingError(
+            "threat.observes",
+            f"found {bare[0]}, which {protection.mechanism} does not make private",
+            f"nobody may see them; observe some of {', '.join(protection.covers)}",
+        )
 
 
 def smallest_fpr(plan: AuditPlan) -> float:

@@ -98,6 +98,7 @@ def build_report(
             "policy": policy,
             "bounds": bounds,
             "claim": claim,
+            "protection": plan.protection,
             "verdict": verdict,
             "warnings": [
                 *plan.data.warnings,

@@ -1,6 +1,7 @@
 """Load a pipeline file: parse, override, build, read the data, check."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from curation_audit.auditing.chunks import describe
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
+from curation_audit.config.protect_section import build_protect
 from curation_audit.config.sections import (
     SET_BY_RUN,
     PipelineSection,
@@ -29,8 +31,13 @@ from curation_audit.config.sections import (
     problem_of,
 )
 from curation_audit.config.tree import ConfigTree, override, read_tree
+from curation_audit.dp.claims import Claim
+from curation_audit.dp.conditions import check_settings
+from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
+from curation_audit.pipelines.protection.base import Site
+from curation_audit.pipelines.protection.protect import Protected, protect
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.streams import Streams
 from curation_audit.training.device import resolve_device
@@ -89,12 +96,6 @@ def _built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -
 
 
 def _plan(section: PipelineSection, base: Path) -> AuditPlan:
-    if section.curate.protect is not None:
-        raise Problem(
-            ("curate", "protect"),
-            "asks for protection, and no private mechanism is built in yet",
-            "leave it out; an unprotected audit never reads as a protected one",
-        )
     attack = _built(("attack",), build_attack, section.attack)
     threat = _built(("threat",), build_threat, section.threat)
     run = _run_settings(section, base)
@@ -108,7 +109,7 @@ def _plan(section: PipelineSection, base: Path) -> AuditPlan:
         _built(("report", "policy", i), build_policy, line)
         for i, line in enumerate(section.report.policy)
     )
-    claim = None
+    claim, protection = None, None
     if section.report.claim is not None:
         claim = _built(("report", "claim"), build_claim, section.report.claim)
     private = _set_spec("private", section.private)
@@ -126,6 +127,11 @@ def _plan(section: PipelineSection, base: Path) -> AuditPlan:
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
     # a rule that cannot pick from this pool says so here, where its place in the file is known
     rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)))
+    configuration = _resolved(section, scorer, rule, downstream, threat, attack)
+    if section.curate.protect is not None:
+        protected = _protected(section, data, scorer, rule, run, claim)
+        scorer, rule, claim = protected.scorer, protected.rule, protected.claim
+        protection = protected.protection
     return AuditPlan(
         name=section.name,
         seed=section.seed,
@@ -138,11 +144,42 @@ def _plan(section: PipelineSection, base: Path) -> AuditPlan:
         run=run,
         policy=policy,
         claim=claim,
+        protection=protection,
         utility="accuracy" if section.test is None else section.test.metric,
         unit="canary" if attack.canaries else section.private.unit or "row",
         formats=tuple(section.report.formats),
-        configuration=_resolved(section, scorer, rule, downstream, threat, attack),
+        configuration=configuration,
     )
+
+
+def _protected(
+    section: PipelineSection,
+    data: CurationData,
+    scorer: Scorer,
+    rule: SelectionRule,
+    run: RunSettings,
+    claim: Claim | None,
+) -> Protected:
+    """The private scorer and rule in place of the others, and what they claim."""
+    path = ("curate", "protect")
+    if claim is not None:
+        raise Problem(
+            ("report", "claim"),
+            "is stated beside curate.protect",
+            "leave it out: what the mechanism guarantees is the claim",
+        )
+    for name, part in (("scorer", section.curate.scorer), ("select", section.curate.select)):
+        check_settings(f"curate.{name}", part)
+    settings = _built(path, build_protect, section.curate.protect, section.curate.scorer["method"])
+    site = Site(
+        private=data.private,
+        pool=data.pool,
+        scorer=scorer,
+        adjacency=settings.adjacency,
+        seed=section.seed,
+        device=run.device,
+    )
+    return protect(settings, site, rule, section.private.unit or "row")
 
 
 def _set_spec(name: str, section: SetSection) -> SetSpec:
@@ -190,7 +227,14 @@ def _resolved(
     for name in ("private", "public", "test"):
         if name in tree:
             tree[name]["source"] = _without_folders(tree[name]["source"])
-    tree["curate"] = {"scorer": _as_written("method", scorer), "select": _as_written("rule", rule)}
+    curate = {"scorer": _as_written("method", scorer), "select": _as_written("rule", rule)}
+    if section.curate.protect is not None:
+        # JSON has no infinity; as a word it is read as the same number
+        curate["protect"] = {
+            key: "inf" if value == math.inf else value
+            for key, value in section.curate.protect.items()
+        }
+    tree["curate"] = curate
     tree["train"] = None if downstream is None else _as_written("model", downstream)
     tree["threat"], tree["attack"] = asdict(threat), asdict(attack)
     tree["run"] = {"device": section.run.device, "dtype": section.run.dtype}

@@ -90,7 +90,7 @@ class CurateSection(Section):
 
     scorer: dict[str, Any]
     select: dict[str, Any]
-    protect: Any = None
+    protect: dict[str, Any] | None = None
 
 
 class RunSection(Section):

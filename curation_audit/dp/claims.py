@@ -171,7 +171,8 @@ class DpSgdClaim:
         checks.positive(noise_multiplier=self.noise_multiplier, steps=self.steps)
         if self.noise_multiplier < SMALLEST_NOISE:
             raise ValueError(
-                f"noise_multiplier must be at least {SMALLEST_NOISE:g}, got {self.noise_multiplier}."
+                f"noise_multiplier must be at least {SMALLEST_NOISE:g}, got "
+                f"{self.noise_multiplier}."
             )
         if self.steps != int(self.steps):
             raise ValueError(f"steps must be a whole number, got {self.steps}.")
@@ -180,28 +181,12 @@ class DpSgdClaim:
 
     @cached_property
     def _loss(self) -> "PrivacyLossDistribution":
-        from dp_accounting import NeighboringRelation  # takes two seconds to import
-        from dp_accounting.pld import privacy_loss_distribution
-
-        relation = {
-            "add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
-            "zero_out": NeighboringRelation.ADD_OR_REMOVE_ONE,
-            "replace_one": NeighboringRelation.REPLACE_ONE,
-        }[self.adjacency]
-        one_step = privacy_loss_distribution.from_gaussian_mechanism(
-            self.noise_multiplier,
-            sampling_prob=self.sampling_rate,
-            neighboring_relation=relation,
-        )
-        return one_step.self_compose(self.steps)
+        constants = (self.noise_multiplier, self.sampling_rate, self.steps)
+        return dp_sgd_loss(*constants, self.adjacency)
 
     @cached_property
     def _profile(self) -> tuple[Floats, Floats]:
-        largest = float(self._loss.get_epsilon_for_delta(SMALLEST_DELTA))
-        largest = min(largest, LARGEST_EPSILON)  # infinite where the noise is very small
-        epsilons = np.linspace(0, largest, PROFILE_STEPS)
-        deltas = np.array(self._loss.get_delta_for_epsilon(epsilons), dtype=np.float64)
-        return epsilons, np.clip(deltas, 0, 1)
+        return profile_of(self._loss)
 
     def epsilon_at(self, delta: float) -> float:
         """By the accountant."""
@@ -225,8 +210,56 @@ class DpSgdClaim:
 
     def pair_share(self) -> float:
         """From the loss distribution composed with itself."""
-        twice = self._loss.compose(self._loss)
-        return min(1.0, float(1 + twice.get_delta_for_epsilon(0.0)) / 2)  # comes from above
+        return pair_share_of(self._loss)
+
+
+def dp_sgd_loss(
+    noise_multiplier: float,
+    sampling_rate: float,
+    steps: int,
+    adjacency: Adjacency,
+    interval: float = 1e-4,
+) -> "PrivacyLossDistribution":
+    """The privacy loss of DP-SGD, from above, in steps of ``interval``.
+
+    ``noise_multiplier`` is over the clipping norm of one unit: the accountant doubles the
+    sensitivity itself where units are replaced.
+    """
+    from dp_accounting import NeighboringRelation  # takes a second to import
+    from dp_accounting.pld import privacy_loss_distribution
+
+    relation = {
+        "add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
+        "zero_out": NeighboringRelation.ADD_OR_REMOVE_ONE,
+        "replace_one": NeighboringRelation.REPLACE_ONE,
+    }[adjacency]
+    one_step = privacy_loss_distribution.from_gaussian_mechanism(
+        noise_multiplier,
+        sampling_prob=sampling_rate,
+        neighboring_relation=relation,
+        value_discretization_interval=interval,
+    )
+    return one_step.self_compose(steps) if steps > 1 else one_step
+
+
+def unbounded_mass(loss: "PrivacyLossDistribution") -> float:
+    """The delta that no epsilon takes away."""
+    return float(loss.get_delta_for_epsilon([np.inf])[0])
+
+
+def profile_of(loss: "PrivacyLossDistribution") -> tuple[Floats, Floats]:
+    """Epsilons (G,) from 0 to where delta is small, and their deltas (G,)."""
+    smallest = SMALLEST_DELTA + unbounded_mass(loss)  # nothing is said about smaller ones
+    largest = min(float(loss.get_epsilon_for_delta(smallest)), LARGEST_EPSILON)
+    epsilons = np.linspace(0, largest, PROFILE_STEPS)
+    deltas = np.array(loss.get_delta_for_epsilon(epsilons), dtype=np.float64)
+    return epsilons, np.clip(deltas, 0, 1)
+
+
+def pair_share_of(loss: "PrivacyLossDistribution") -> float:
+    """The largest share of ``Claim.pair_share``, by the loss composed with itself."""
+    twice = loss.compose(loss)
+    return min(1.0, float(1 + twice.get_delta_for_epsilon(0.0)) / 2)  # comes from above
 
 
 CLAIMS: Final[dict[str, type[Claim]]] = {

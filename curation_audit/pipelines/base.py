@@ -6,6 +6,7 @@ streams are arguments of calls, never fields.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -34,13 +35,14 @@ class Rows:
         return int(self.features.shape[0])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PrivateRows:
     """The private rows, grouped into the N units whose membership is at stake.
 
     ``unit`` maps each row to its column of the inclusion; ``ALWAYS_IN`` marks rows that every
     shadow holds. ``unit_ids`` name the N units. ``groups`` hold a category of every unit (N,) by
-    attribute; nothing that is fitted or attacked sees them.
+    attribute; nothing that is fitted or attacked sees them. ``owner`` int64 (rows,) numbers the
+    units of all rows, those that are always in included; without it, each of these is its own.
     """
 
     ids: tuple[str, ...]
@@ -49,9 +51,20 @@ class PrivateRows:
     unit_ids: tuple[str, ...]
     labels: Labels | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    owner: Indices | None = None
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
+
+    @cached_property
+    def owners(self) -> Indices:
+        """The unit of every row among all U units, 0 to U - 1, int64 (rows,)."""
+        if self.owner is not None:
+            return self.owner
+        alone = self.unit == ALWAYS_IN
+        owners = self.unit.copy()
+        owners[alone] = self.n_candidates + np.arange(alone.sum())
+        return owners
 
     @property
     def first_rows(self) -> Indices:
@@ -69,6 +82,21 @@ class PrivateRows:
         """Which rows each shadow holds: bool (S, N) -> bool (S, rows)."""
         everyone = np.ones((inclusion.shape[0], 1), dtype=bool)
         return np.concatenate([inclusion, everyone], axis=1)[:, self.unit]
+
+    @property
+    def n_units(self) -> int:
+        """U, of all rows."""
+        return int(self.owners.max()) + 1
+
+    @property
+    def candidate_units(self) -> Indices:
+        """Which of all units each candidate is, int64 (N,)."""
+        return self.owners[self.first_rows]
+
+    def unit_inclusion(self, inclusion: Inclusion) -> Mask:
+        """Which of all units each shadow holds: bool (S, N) -> bool (S, U)."""
+        first_row = np.unique(self.owners, return_index=True)[1]
+        return self.row_inclusion(inclusion)[:, first_row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +143,20 @@ class Scorer(Protocol):
     denominators, sampling rate, steps) plays ``zero_out``.
     """
 
-    name: ClassVar[str]
-    family: ClassVar[Family]
-    adjacency: ClassVar[Adjacency]
+    @property
+    def name(self) -> str:
+        """What it is called in pipeline files and reports."""
+        ...
+
+    @property
+    def family(self) -> Family:
+        """How scores hang on private rows."""
+        ...
+
+    @property
+    def adjacency(self) -> Adjacency:
+        """What game a coin plays."""
+        ...
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams
@@ -155,11 +194,14 @@ class SelectionRule(Protocol):
     name: ClassVar[str]
     by_rank: ClassVar[bool]
 
-    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+    def select(
+        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+    ) -> Selection:
         """Pick rows from scores (S, m).
 
         ``tie_order`` int64 (m,) ranks the pool rows by a keyed hash of their id; of equal scores
-        the lower rank wins, so that the result does not depend on the order of the pool.
+        the lower rank wins, so that the result does not depend on the order of the pool. A rule
+        that draws noise takes it from ``streams``; the others need none.
         """
         ...
 

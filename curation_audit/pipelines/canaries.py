@@ -74,6 +74,7 @@ def with_canaries(
         unit=np.append(np.full(len(real), ALWAYS_IN), np.arange(settings.count)).astype(np.int64),
         unit_ids=names,
         labels=labels,
+        owner=np.append(real.owners, real.owners.max() + 1 + np.arange(settings.count)),
     )
     return replace(data, private=grown, n_canaries=settings.count)
 

@@ -280,11 +280,11 @@ def assemble(
         if data is not None:
             check_labels(data, pool, classes)
     owners = private.ids if private.unit is None else private.unit
-    unit, unit_ids = _units(private, owners, targets, streams)
+    unit, unit_ids, owner = _units(private, owners, targets, streams)
     overlaps = find_overlaps(private, pool, test, owners)
     scaling = _scaling(pool, standardise, _float_type(dtype))
     return CurationData(
-        private=_private_rows(private, scaling(private), unit, unit_ids, classes),
+        private=_private_rows(private, scaling(private), unit, unit_ids, owner, classes),
         pool=Rows(pool.ids, scaling(pool), _codes(pool, classes)),
         test=None if test is None else Rows(test.ids, scaling(test), _codes(test, classes)),
         classes=classes,
@@ -299,13 +299,14 @@ def _private_rows(
     features: Features,
     unit: Indices,
     unit_ids: tuple[str, ...],
+    owner: Indices,
     classes: tuple[str, ...],
 ) -> PrivateRows:
     """The private rows; a unit is in the groups of its first row."""
     rows = PrivateRows(private.ids, features, unit, unit_ids, _codes(private, classes))
     first = rows.first_rows.tolist()
     groups = {name: tuple(of_row[i] for i in first) for name, of_row in private.groups.items()}
-    return replace(rows, groups=groups)
+    return replace(rows, groups=groups, owner=owner)
 
 
 def _float_type(dtype: DTypeLike) -> np.dtype[Any]:
@@ -323,8 +324,8 @@ def _codes(data: ReadSet, classes: tuple[str, ...]) -> Labels | None:
 
 def _units(
     private: ReadSet, owners: tuple[str, ...], targets: int | None, streams: Streams
-) -> tuple[Indices, tuple[str, ...]]:
-    """The column of every row, int64 (rows,), and the names of the columns.
+) -> tuple[Indices, tuple[str, ...], Indices]:
+    """The column of every row, int64 (rows,), the names of the columns, and the unit of every row.
 
     Units are numbered as they first appear.
     """
@@ -341,7 +342,7 @@ def _units(
             f"an audit needs at least {MIN_CANDIDATES}",
         )
     if targets is None or targets == len(names):
-        return of_row, names
+        return of_row, names, of_row
     if not MIN_CANDIDATES <= targets < len(names):
         raise InputError(
             "attack.targets",
@@ -351,4 +352,4 @@ def _units(
     chosen = np.sort(streams.generator("targets").permutation(len(names))[:targets])
     column = np.full(len(names), ALWAYS_IN, dtype=np.int64)
     column[chosen] = np.arange(targets)
-    return column[of_row], tuple(names[i] for i in chosen)
+    return column[of_row], tuple(names[i] for i in chosen), of_row

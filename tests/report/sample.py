@@ -7,6 +7,10 @@ from scipy import stats
 
 from curation_audit.auditing.plan import Threat
 from curation_audit.dp.claims import GaussianClaim
+from curation_audit.dp.conditions import assumptions
+from curation_audit.dp.events import Gaussian
+from curation_audit.dp.ledger import Ledger
+from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, Stage
 from curation_audit.results import (
     AttackResult,
@@ -282,6 +286,7 @@ def sample_report() -> dict[str, Any]:
             ],
             "bounds": [stage_bounds(stage) for stage in STAGES],
             "claim": claimed(mu=0.1),
+            "protection": protection(),
             "verdict": Verdict(
                 "leak found",
                 1,
@@ -305,6 +310,27 @@ def sample_report() -> dict[str, Any]:
     )
 
 
+def protection(**changes: Any) -> Protection:
+    """One noisy mean, as ``curate.protect`` describes it."""
+    event = Gaussian(mu=0.1, what="scorer (gaussian_mean)")
+    values: dict[str, Any] = {
+        "mechanism": "gaussian_mean",
+        "adjacency": "add_remove",
+        "unit": "patient_id",
+        "epsilon": 0.325,
+        "delta": 1e-5,
+        "covers": OBSERVED_STAGES,
+        "events": Ledger("add_remove", "patient_id", (event,)).lines(1e-5),
+        "sensitivities": ("one vector of length at most C is in the sum, or is not",),
+        "notes": ("A note on the mechanism.",),
+        "assumptions": assumptions({"encoder": "public"}),
+        "ablation": False,
+        "noise_source": "seeded streams",
+        "tuning": "selection not accounted",
+    }
+    return Protection(**(values | changes))
+
+
 def sparse_report() -> dict[str, Any]:
     """Everything that can be missing is: an invalid audit, unobserved stages, no test set."""
     nothing_ran = StageResult("selection", "attacked", None, (not_applicable("mask_extract"),))
@@ -320,6 +346,7 @@ def sparse_report() -> dict[str, Any]:
         "policy": [],
         "bounds": [],
         "claim": None,
+        "protection": None,
         "warnings": [],
         "verdict": Verdict("audit invalid", 5, "A control found a leak where there can be none."),
     }

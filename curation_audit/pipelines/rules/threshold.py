@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from curation_audit.observations import Selection
+from curation_audit.streams import ShadowStreams
 from curation_audit.types import Indices, Scores
 
 
@@ -21,6 +22,8 @@ class Threshold:
         if not math.isfinite(self.minimum):
             raise ValueError(f"minimum must be a finite number, got {self.minimum}.")
 
-    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+    def select(
+        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+    ) -> Selection:
         """Pick every row that reaches the minimum; ties play no role."""
         return Selection.from_mask(scores >= self.minimum)

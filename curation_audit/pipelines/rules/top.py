@@ -7,6 +7,7 @@ import numpy as np
 
 from curation_audit.checks import SettingError, in_open_unit, positive
 from curation_audit.observations import Selection
+from curation_audit.streams import ShadowStreams
 from curation_audit.types import Indices, Scores
 
 
@@ -22,7 +23,9 @@ class TopK:
         """Check k."""
         positive(k=self.k)
 
-    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+    def select(
+        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+    ) -> Selection:
         """Pick k rows of every shadow."""
         return best_rows(scores, tie_order, self.k)
 
@@ -39,7 +42,9 @@ class TopFraction:
         """Check the fraction."""
         in_open_unit(fraction=self.fraction)
 
-    def select(self, scores: Scores, tie_order: Indices) -> Selection:
+    def select(
+        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+    ) -> Selection:
         """Pick the same number of rows of every shadow."""
         return best_rows(scores, tie_order, max(1, round(self.fraction * scores.shape[1])))
 

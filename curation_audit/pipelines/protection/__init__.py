@@ -1,0 +1,22 @@
+"""Protections: what takes the place of a leaking scorer or selection rule.
+
+To add one: write ``protection/<name>.py``, add a line to ``MECHANISMS`` and a row to ``CASES`` in
+``tests/pipelines/test_protection.py``.
+"""
+
+from typing import Any, Final
+
+from curation_audit.pipelines.protection.centroid_votes import CentroidVotes
+from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
+from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
+from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
+
+MECHANISMS: Final[dict[str, type[Any]]] = {
+    "centroid_votes": CentroidVotes,
+    "dp_gd": DpGd,
+    "dp_sgd": DpSgd,
+    "gaussian_mean": GaussianMean,
+}
+"""Private scorers; ``NAME + noisy_top_k`` puts noise on the selection, too."""
+
+SELECTION: Final = NoisySelection.name

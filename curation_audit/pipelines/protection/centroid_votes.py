@@ -1,0 +1,48 @@
+"""Votes of private rows for public clusters: the private form of ``nearest``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from curation_audit import checks
+from curation_audit.checks import SettingError
+from curation_audit.dp.events import Event
+from curation_audit.dp.gaussian_sum import GaussianSum
+from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
+from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.scorers.public_maps import VotesMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CentroidVotes:
+    """Settings of the votes.
+
+    ``clusters``: how many the pool falls into; fewer have more votes each, and so less noise beside
+    them. ``clip``: the largest length of a unit's vector of votes: one row has length 1.
+    """
+
+    name: ClassVar[str] = "centroid_votes"
+    clusters: int = 32
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        checks.positive(clusters=self.clusters, clip=self.clip)
+
+    def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
+        """One Gaussian release of a histogram."""
+        if self.clusters > len(site.pool):
+            raise SettingError(
+                f"{PATH}.clusters",
+                f"found {self.clusters}, but the pool has {len(site.pool)} rows",
+                "ask for fewer clusters",
+            )
+        mechanism = GaussianSum(
+            clip=self.clip,
+            mu=budget.mu_left(beside),
+            adjacency=site.adjacency,
+            denominator=site.public_units or 1,
+            nonnegative=True,
+        )
+        public = VotesMap.of_pool(site.pool.features, self.clusters, site.seed)
+        return noisy_sum(public, mechanism)

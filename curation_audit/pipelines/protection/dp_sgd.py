@@ -1,0 +1,147 @@
+"""DP-SGD and noisy full-batch gradient descent: private forms of ``classifier``."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from curation_audit.checks import SettingError
+from curation_audit.dp.calibration import noise_multiplier_for
+from curation_audit.dp.events import Event, PoissonGaussian
+from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
+from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.public_maps import MeanMap
+from curation_audit.training.dp_sgd import DpSgdSettings
+from curation_audit.types import Features
+
+LARGEST_CURVATURE = 0.25  # of the logistic loss, per squared length of a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpSgd:
+    """Settings of DP-SGD: every unit joins a step by its own coin (Poisson sampling).
+
+    ``sampling_rate``: of a unit, per step. ``clip``: the largest length of a unit's gradient.
+    ``learning_rate``: by default one over the largest curvature of the loss on the pool.
+    ``precondition``: rows are whitened by the pool's covariance first, which is public, so that few
+    steps suffice. ``expected_units``: what sums are divided by; by default the sampling rate times
+    the number of units where that is public, else it must be given. ``hidden``: widths of hidden
+    layers; none is logistic regression.
+    """
+
+    name: ClassVar[str] = "dp_sgd"
+    steps: int = 100
+    sampling_rate: float = 0.1
+    clip: float = 1.0
+    learning_rate: float | None = None
+    momentum: float = 0.0
+    l2: float = 1e-3
+    hidden: tuple[int, ...] = ()
+    precondition: bool = True
+    public_batch: int | None = None
+    expected_units: float | None = None
+    average: bool = False
+
+    def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
+        """Calibrate the noise multiplier."""
+        pool = site.pool.features
+        public = MeanMap.of_pool(pool, "inner_product", center=False, whiten=self.precondition)
+        noise = self._noise(budget, beside, site)
+        settings = self._settings(noise, site, public.query(pool))
+        event = None
+        if settings.noise_multiplier > 0:
+            event = PoissonGaussian(
+                settings.noise_multiplier, settings.sampling_rate, settings.steps, self._what
+            )
+        scorer = PrivateClassifier(
+            settings=settings, adjacency_of_claim=site.adjacency, map=public, device=site.device
+        )
+        return ScorerPart(
+            scorer=scorer,
+            event=event,
+            sensitivity=(
+                f"a step's sum moves by at most C = {self.clip:g} in L2 where a unit's clipped "
+                "gradient enters or leaves it (by 2 C where one is replaced)"
+            ),
+        )
+
+    @property
+    def _what(self) -> str:
+        return "scorer (dp_gd)" if self.sampling_rate == 1 else f"scorer ({self.name})"
+
+    def _noise(self, budget: Budget, beside: Sequence[Event], site: Site) -> float:
+        if budget.unlimited:
+            return 0.0
+        try:
+            return noise_multiplier_for(
+                budget.target(), self.sampling_rate, self.steps, site.adjacency, beside
+            )
+        except ValueError as error:
+            raise SettingError(PATH, str(error).rstrip(".")) from None
+
+    def _settings(
+        self, noise_multiplier: float, site: Site, pool: Features
+    ) -> DpSgdSettings:
+        expected = self.expected_units
+        if expected is None:
+            if site.public_units is None:
+                raise SettingError(
+                    f"{PATH}.expected_units",
+                    "is missing, and under add_remove the number of units is secret",
+                    "give a public number of units per step, or use adjacency: zero_out",
+                )
+            expected = self.sampling_rate * site.public_units
+        try:
+            return DpSgdSettings(
+                steps=self.steps,
+                sampling_rate=self.sampling_rate,
+                clip=self.clip,
+                noise_multiplier=noise_multiplier,
+                expected_units=expected,
+                learning_rate=self.learning_rate or _safe_rate(pool, self.l2),
+                momentum=self.momentum,
+                l2=self.l2,
+                hidden=self.hidden,
+                public_batch=self.public_batch,
+                average=self.average,
+            )
+        except ValueError as error:
+            raise SettingError(PATH, str(error).rstrip(".")) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpGd:
+    """Settings of noisy gradient descent: all units in every step, no sampling; see ``DpSgd``.
+
+    ``T`` steps are one Gaussian release of ``mu = sqrt(T) / noise multiplier``. For linear scorers
+    and up to some ten thousand units usually the better choice.
+    """
+
+    name: ClassVar[str] = "dp_gd"
+    steps: int = 20
+    clip: float = 1.0
+    learning_rate: float | None = None
+    momentum: float = 0.0
+    l2: float = 1e-3
+    hidden: tuple[int, ...] = ()
+    precondition: bool = True
+    expected_units: float | None = None
+    average: bool = False
+
+    def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
+        """As ``DpSgd`` at a sampling rate of one."""
+        same = {name: getattr(self, name) for name in self.__slots__}
+        return DpSgd(sampling_rate=1.0, **same).prepare(budget, beside, site)
+
+
+def _safe_rate(pool: Features, l2: float) -> float:
+    """One over the largest curvature of the objective, if private rows were like the pool's (m, p).
+
+    Both sides weigh one, so the objective is twice as curved as the pool's side alone.
+    """
+    rows = np.concatenate([pool, np.ones((len(pool), 1))], axis=1).astype(np.float64)
+    largest = float(np.linalg.eigvalsh(rows.T @ rows / len(rows))[-1])
+    rate = 1 / (2 * LARGEST_CURVATURE * largest + l2)
+    return rate if math.isfinite(rate) else 1.0

@@ -1,0 +1,209 @@
+"""From ``curate.protect`` to a private scorer and rule, a ledger, and what may be claimed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, get_args
+
+from curation_audit.checks import SettingError, did_you_mean, one_of
+from curation_audit.dp.calibration import check_delta
+from curation_audit.dp.claims import Claim
+from curation_audit.dp.conditions import assumptions, check_fitted_on
+from curation_audit.dp.events import Event
+from curation_audit.dp.ledger import Ledger
+from curation_audit.dp.protection import Protection
+from curation_audit.pipelines.base import Scorer, SelectionRule
+from curation_audit.pipelines.protection import MECHANISMS, SELECTION
+from curation_audit.pipelines.protection.base import (
+    PATH,
+    Budget,
+    ScorerMechanism,
+    ScorerPart,
+    Site,
+)
+from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
+from curation_audit.pipelines.rules.top import TopFraction, TopK
+from curation_audit.pipelines.scorers.zero_out import ZeroOut
+from curation_audit.results import Adjacency
+
+NATURAL: Final = {"mean": "gaussian_mean", "classifier": "dp_gd", "nearest": "centroid_votes"}
+"""The private form of each scorer."""
+TWICE: Final = (
+    "The scorer is private already, so what is picked by it is covered without noise of its own: "
+    "the second noise buys nothing formally, and costs accuracy."
+)
+SEEDED: Final = (
+    "seeded streams, so that the audit can be repeated; never release a scorer or picks made so"
+)
+UNPAID: Final = "selection not accounted: whether settings were tuned on private rows is not known"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectSettings:
+    """How to protect a curation.
+
+    ``mechanism``: a private scorer of ``MECHANISMS``, ``noisy_top_k``, or both as
+    ``NAME + noisy_top_k``. ``scorer`` and ``selection`` hold their own settings. ``unit``: what is
+    protected, by default a candidate. ``fitted_on``: what steps outside of this tool were fitted
+    on; see ``dp/conditions.py``.
+    """
+
+    mechanism: str
+    adjacency: Adjacency
+    budget: Budget
+    unit: str | None = None
+    scorer: ScorerMechanism | None = None
+    selection: NoisySelection | None = None
+    fitted_on: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the words."""
+        one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
+        check_fitted_on(self.fitted_on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protected:
+    """A private curation: its parts, what it may claim (``None`` without noise), and the words."""
+
+    scorer: Scorer
+    rule: SelectionRule
+    claim: Claim | None
+    protection: Protection
+
+
+def parts_of(mechanism: str) -> tuple[str | None, bool]:
+    """The private scorer that a mechanism names, if any, and whether the selection is noisy."""
+    names = [name.strip() for name in mechanism.split("+")]
+    scorers = [name for name in names if name != SELECTION]
+    for name in scorers:
+        if name not in MECHANISMS:
+            raise SettingError(
+                f"{PATH}.mechanism", f"found {name!r}", did_you_mean(name, [*MECHANISMS, SELECTION])
+            )
+    if len(scorers) > 1 or len(names) > 2:
+        raise SettingError(
+            f"{PATH}.mechanism", f"found {mechanism!r}", f"expected NAME or NAME + {SELECTION}"
+        )
+    return (scorers[0] if scorers else None), SELECTION in names
+
+
+def mechanism_settings(mechanism: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Settings by whose they are: the private scorer's, and the noisy selection's."""
+    name, noisy = parts_of(mechanism)
+    kinds = (MECHANISMS[name] if name else None, NoisySelection if noisy else None)
+    return tuple(
+        {} if kind is None else {n: v for n, v in settings.items() if n in kind.__slots__}
+        for kind in kinds
+    )
+
+
+def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: str) -> Protected:
+    """Put the mechanism in place; nothing private is looked at but the number of units.
+
+    Raises:
+        SettingError: for a budget that cannot be kept, or what would void the guarantee.
+    """
+    own_unit = settings.unit or unit
+    if own_unit != unit:
+        raise SettingError(
+            f"{PATH}.unit",
+            f"found {own_unit!r}, but the candidates are of unit {unit!r}",
+            "the unit that is protected is the one that private.unit groups rows by",
+        )
+    budget, events = settings.budget, tuple[Event, ...]()
+    check_delta(budget.delta, site.private.n_units)
+    name, noisy = parts_of(settings.mechanism)
+    selection = None
+    if noisy and not budget.unlimited:
+        selection = _selection(settings, site, rule, name)
+        events = (selection.event,)
+    scorer = _scorer(settings, site, name, events, noisy=noisy)
+    if scorer.event is not None:
+        events = (scorer.event, *events)
+    ledger = Ledger(settings.adjacency, unit, events)
+    return Protected(
+        scorer=scorer.scorer,
+        rule=rule if selection is None else selection.rule,
+        claim=ledger.guarantee() if events else None,
+        protection=_described(settings, ledger, scorer, selection, unit),
+    )
+
+
+def _scorer(
+    settings: ProtectSettings, site: Site, name: str | None, beside: Sequence[Event], *, noisy: bool
+) -> ScorerPart:
+    if name is not None:
+        mechanism: ScorerMechanism = settings.scorer or MECHANISMS[name]()
+        return mechanism.prepare(settings.budget, beside, site)
+    if not noisy:
+        raise SettingError(f"{PATH}.mechanism", "names nothing", "expected a mechanism")
+    scorer = (settings.selection or NoisySelection()).bounded(site, site.scorer).scorer
+    if site.adjacency == "zero_out" and scorer.adjacency == "add_remove":
+        scorer = ZeroOut(scorer=scorer)
+    return ScorerPart(scorer=scorer, event=None, sensitivity="the scorer is not private")
+
+
+def _selection(
+    settings: ProtectSettings, site: Site, rule: SelectionRule, name: str | None
+) -> SelectionPart:
+    noise = settings.selection or NoisySelection()
+    scorer, share = site.scorer, 1.0
+    if name is not None:
+        # the bound holds for any noise of the scorer, which is calibrated beside the selection's
+        unlimited = Budget(epsilon=float("inf"), delta=settings.budget.delta)
+        mechanism = settings.scorer or MECHANISMS[name]()
+        scorer, share = mechanism.prepare(unlimited, (), site).scorer, noise.split
+    return noise.prepare(
+        settings.budget, share, k_of(rule, len(site.pool)), noise.bounded(site, scorer)
+    )
+
+
+def k_of(rule: SelectionRule, n_pool: int) -> int:
+    """How many rows a rule picks, where that is public and fixed."""
+    if isinstance(rule, TopK):
+        k = rule.k
+    elif isinstance(rule, TopFraction):
+        k = max(1, round(rule.fraction * n_pool))
+    else:
+        raise SettingError(
+            "curate.select.rule",
+            f"found {rule.name}, whose number of picks hangs on private scores",
+            "noise on the selection needs top_k or top_fraction",
+        )
+    if k > n_pool:
+        raise SettingError("curate.select.k", f"found {k}", f"the pool has {n_pool} rows")
+    return k
+
+
+def _described(
+    settings: ProtectSettings,
+    ledger: Ledger,
+    scorer: ScorerPart,
+    selection: SelectionPart | None,
+    unit: str,
+) -> Protection:
+    budget = settings.budget
+    notes = [*scorer.notes, *(selection.notes if selection else ())]
+    if scorer.event is not None and selection is not None:
+        notes.append(TWICE)
+    if not ledger.events:
+        notes.append("No noise: the mechanism and its clipping alone, and no guarantee at all.")
+    private_scorer = parts_of(settings.mechanism)[0] is not None
+    tuned = settings.fitted_on.get("tuning")
+    return Protection(
+        mechanism=settings.mechanism,
+        adjacency=settings.adjacency,
+        unit=unit,
+        epsilon=ledger.guarantee().epsilon_at(budget.delta) if ledger.events else None,
+        delta=budget.delta,
+        covers=("scores", "selection", "model") if private_scorer else ("selection", "model"),
+        events=ledger.lines(budget.delta),
+        sensitivities=tuple(
+            part.sensitivity for part in (scorer, selection) if part is not None
+        ),
+        notes=tuple(notes),
+        assumptions=assumptions(settings.fitted_on),
+        ablation=selection is not None and (settings.selection or NoisySelection()).force,
+        noise_source=SEEDED,
+        tuning=UNPAID if tuned is None else f"stated: tuned on {tuned}",
+    )

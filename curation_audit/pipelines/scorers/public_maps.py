@@ -1,0 +1,148 @@
+"""Public maps from rows to vectors: what a private unit adds to a sum, and how a row reads it.
+
+Everything in them comes from the pool. A row's score is the inner product of its ``query`` with
+the released sum of ``contribution``.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from curation_audit.pipelines.scorers.linear import unit_rows
+from curation_audit.types import Features, Floats, Indices
+
+Metric: TypeAlias = Literal["cosine", "inner_product"]
+RELATIVE_RANK = 1e-6
+ROWS_PER_BLOCK = 65536
+
+
+class PublicMap(Protocol):
+    """A public map; its fields are public constants."""
+
+    @property
+    def name(self) -> str:
+        """The mechanism that releases such a sum, as in pipeline files."""
+        ...
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether no contribution has a negative entry."""
+        ...
+
+    def contribution(self, features: Features) -> Floats:
+        """What private rows add to the sum, (rows, d) -> float64 (rows, p)."""
+        ...
+
+    def query(self, features: Features) -> Features:
+        """How rows read the sum, (rows, d) -> (rows, p)."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What results are told apart by."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeanMap:
+    """Rows as they are, or of length one; less a public centre, by a public whitening.
+
+    ``center`` (d,) and ``root`` (d, p); without whitening ``root`` is ``None``.
+    """
+
+    name: ClassVar[str] = "gaussian_mean"
+    nonnegative: ClassVar[bool] = False
+    metric: Metric
+    center: Floats | None = None
+    root: Floats | None = None
+
+    @classmethod
+    def of_pool(cls, pool: Features, metric: Metric, *, center: bool, whiten: bool) -> "MeanMap":
+        """Take centre and covariance of the pool."""
+        rows = unit_rows(pool) if metric == "cosine" else pool
+        mean = rows.mean(axis=0, dtype=np.float64)
+        if not whiten:
+            return cls(metric, mean if center else None)
+        centred = rows.astype(np.float64) - mean
+        values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+        kept = values > RELATIVE_RANK * values.max(initial=0)
+        return cls(metric, mean, vectors[:, kept] / np.sqrt(values[kept]))
+
+    def contribution(self, features: Features) -> Floats:
+        """(rows, d) -> float64 (rows, p)."""
+        return self._mapped(features.astype(np.float64))
+
+    def query(self, features: Features) -> Features:
+        """(rows, d) -> (rows, p), in the features' dtype."""
+        return self._mapped(features).astype(features.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """The metric, and digests of the public arrays."""
+        return {
+            "metric": self.metric,
+            "center": _digest(self.center),
+            "root": _digest(self.root),
+        }
+
+    def _mapped(self, features: Features) -> Floats:
+        rows = unit_rows(features) if self.metric == "cosine" else features
+        centred = rows if self.center is None else rows - self.center
+        mapped = centred if self.root is None else centred @ self.root
+        return np.asarray(mapped, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VotesMap:
+    """A vote of every private row for the nearest of some public centroids.
+
+    A pool row reads the votes for its own centroid over the number of pool rows there: a density
+    ratio. ``centroids`` (c, d) have length one, ``sizes`` (c,) count pool rows.
+    """
+
+    name: ClassVar[str] = "centroid_votes"
+    nonnegative: ClassVar[bool] = True
+    centroids: Floats
+    sizes: Indices
+
+    @classmethod
+    def of_pool(cls, pool: Features, clusters: int, seed: int) -> "VotesMap":
+        """K-means on the pool's rows of length one (spherical), by a public seed."""
+        from sklearn.cluster import KMeans
+
+        found = KMeans(clusters, n_init=1, random_state=seed).fit(unit_rows(pool))
+        centroids = np.asarray(unit_rows(found.cluster_centers_), dtype=np.float64)
+        nearest = _nearest(pool, centroids)
+        return cls(centroids, np.bincount(nearest, minlength=len(centroids)))
+
+    def contribution(self, features: Features) -> Floats:
+        """One-hot, (rows, d) -> float64 (rows, c)."""
+        return self._one_hot(features)
+
+    def query(self, features: Features) -> Features:
+        """One-hot over the centroid's size, (rows, d) -> (rows, c)."""
+        return (self._one_hot(features) / np.maximum(self.sizes, 1)).astype(features.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """Digests of the public arrays."""
+        return {"centroids": _digest(self.centroids), "sizes": _digest(self.sizes)}
+
+    def _one_hot(self, features: Features) -> Floats:
+        votes = np.zeros((len(features), len(self.centroids)))
+        votes[np.arange(len(features)), _nearest(features, self.centroids)] = 1
+        return votes
+
+
+def _nearest(features: Features, centroids: Floats) -> Indices:
+    """The most similar centroid of every row, int64 (rows,); blocks keep memory small."""
+    blocks = [
+        (features[start : start + ROWS_PER_BLOCK].astype(np.float64) @ centroids.T).argmax(axis=1)
+        for start in range(0, len(features), ROWS_PER_BLOCK)
+    ]
+    return np.concatenate(blocks)
+
+
+def _digest(array: np.ndarray | None) -> str | None:
+    if array is None:
+        return None
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
