@@ -13,8 +13,8 @@ gradients per example. ``--tuned`` measures in a process whose glibc keeps its p
 """
 
 import argparse
+import itertools
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -98,7 +98,7 @@ def network(case: Case) -> torch.nn.Sequential:
     """The same network as a module."""
     widths = (case.features, *case.hidden, case.outputs)
     layers: list[torch.nn.Module] = []
-    for i, o in zip(widths, widths[1:], strict=False):
+    for i, o in itertools.pairwise(widths):
         layers += [torch.nn.Linear(i, o), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers[:-1])
 
@@ -176,7 +176,8 @@ def compare(name: str, repeats: int) -> None:
     ways = {"ours": ours(case), "hooks": opacus(case, "hooks"), "ghost": opacus(case, "ghost")}
     if name == "large":
         ways["plain"] = plain(case)
-    scale = {"ours": 1.0, "plain": 1.0} | dict.fromkeys(["hooks", "ghost"], case.shadows / case.timed)
+    untimed = case.shadows / case.timed
+    scale = {"ours": 1.0, "plain": 1.0, "hooks": untimed, "ghost": untimed}
     ways["ours"]()
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for _ in range(repeats):
@@ -185,12 +186,12 @@ def compare(name: str, repeats: int) -> None:
             times[way].append((wall * scale[way], cpu * scale[way]))
     print(f"{name}: {case.shadows} of {case.features}-{case.hidden}-{case.outputs}")
     for way, found in times.items():
-        wall_ratio, cpu_ratio = (
-            statistics.median(one[k] / mine[k] for one, mine in zip(found, times["ours"], strict=True))
-            for k in (0, 1)
+        seconds = np.median(found, axis=0)
+        ratios = np.median(np.array(found) / np.array(times["ours"]), axis=0)
+        print(
+            f"  {way:6} {seconds[0]:8.3f} s   ratio {ratios[0]:6.2f}   CPU {ratios[1]:6.2f}",
+            flush=True,
         )
-        median = statistics.median(wall for wall, _ in found)
-        print(f"  {way:6} {median:8.3f} s   ratio {wall_ratio:6.2f}   CPU {cpu_ratio:6.2f}", flush=True)
 
 
 def peak(name: str, way: str) -> None:

@@ -117,11 +117,7 @@ def attack(
     """
     from curation_audit.config import load_plan
 
-    named = {"seed": seed, "run.workers": workers, "run.out": out}
-    options = tuple(
-        f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None
-    )
-    plan = load_plan(pipeline, (*assignments, *options))
+    plan = load_plan(pipeline, (*assignments, *_options(seed, workers, out)))
     if dry_run:
         from curation_audit.auditing.forecast import forecast
         from curation_audit.console import show_forecast
@@ -145,6 +141,88 @@ def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -
         ending = {"event": "finished", "verdict": result.verdict.status}
         click.echo(json.dumps(ending | {"exit_code": result.verdict.exit_code}), err=True)
     return result.verdict.exit_code
+
+
+@cli.command()
+@pipeline_option
+@set_option
+@click.option(
+    "--epsilon",
+    "epsilons",
+    metavar="LIST",
+    help="Comma-separated, inf for no noise; default 0.5,1,2,4,8,16,inf.",
+)
+@click.option(
+    "--mechanism",
+    "mechanisms",
+    multiple=True,
+    metavar="NAME",
+    help="A mechanism to sweep, or 'all'. May be repeated. Default: the scorer's private form.",
+)
+@click.option("--adjacency", help="Override sweep.adjacency: which private sets are neighbours.")
+@click.option("--delta", type=float, help="Override sweep.delta.")
+@click.option("--seed", type=click.IntRange(min=0), help="Override the seed.")
+@click.option("--workers", type=click.IntRange(min=1), help="Override run.workers: processes.")
+@click.option(
+    "--out", metavar="FOLDER", help="Where the sweep goes; default run.out with '-sweep'."
+)
+@click.option("--quiet", is_flag=True, help="No progress; the closing table only.")
+@click.option("--json-logs", is_flag=True, help="Progress as JSON lines on standard error.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+def sweep(
+    pipeline: str,
+    assignments: tuple[str, ...],
+    epsilons: str | None,
+    mechanisms: tuple[str, ...],
+    adjacency: str | None,
+    delta: float | None,
+    seed: int | None,
+    workers: int | None,
+    out: str | None,
+    quiet: bool,
+    json_logs: bool,
+    as_json: bool,
+) -> int:
+    """Show what privacy costs: private curations at several epsilons, attacked and measured.
+
+    Every point is an audit of its own, with attacks trained on shadows of the same mechanism with
+    fresh noise. A sweep that was stopped continues with the next point. Exits with 1 if a
+    guarantee is refuted.
+    """
+    from curation_audit.config import Asked, load_sweep
+    from curation_audit.console import choose_progress, show_sweep
+    from curation_audit.sweeping.run import run_sweep, sweep_tree
+
+    asked = Asked(
+        epsilons=None if epsilons is None else _numbers(epsilons),
+        mechanisms=mechanisms or None,
+        adjacency=adjacency,
+        delta=delta,
+        out=out,
+    )
+    plan = load_sweep(pipeline, (*assignments, *_options(seed, workers)), asked)
+    outcome = run_sweep(plan, choose_progress(quiet=quiet or as_json, json_logs=json_logs))
+    tree = sweep_tree(plan, outcome.result)
+    if as_json:
+        click.echo(json.dumps(tree | {"exit_code": outcome.exit_code}, indent=1))
+    else:
+        show_sweep(tree, outcome.page)
+    return outcome.exit_code
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Numbers from a comma-separated list."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        problem = f"found {text!r}"
+        raise InputError("--epsilon", problem, "expected numbers, e.g. 0.5,1,8,inf") from None
+
+
+def _options(seed: int | None, workers: int | None, out: str | None = None) -> tuple[str, ...]:
+    """Options of the command line as assignments of settings."""
+    named = {"seed": seed, "run.workers": workers, "run.out": out}
+    return tuple(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from curation_audit.results import Estimate, StageResult, duration
@@ -254,6 +255,64 @@ def summary(result: "AuditResult") -> dict[str, Any]:
     ]
     path = None if result.report_path is None else str(result.report_path)
     return {**slim, "report": path, "exit_code": result.verdict.exit_code}
+
+
+def show_sweep(sweep: Mapping[str, Any], page: Path | None) -> None:
+    """The points of a sweep and its conclusion, on standard output."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = _console()
+    table = Table(title=f"What privacy costs (delta {sweep['delta']:g}, {sweep['adjacency']})")
+    stages = list(dict.fromkeys(s["stage"] for p in sweep["points"] for s in p["stages"]))
+    for heading in ("mechanism", "epsilon", sweep["random"]["metric"], "overlap"):
+        table.add_column(heading, no_wrap=heading == "mechanism")
+    for stage in stages:
+        table.add_column(f"AUC, {stage}")
+    for heading in ("ceiling", "epsilon at least", "claim"):
+        table.add_column(heading)
+    for point in (sweep["unprotected"], *sweep["points"]):
+        table.add_row(*_sweep_row(point, stages))
+    console.print(table)
+    for name, own in (("random picks", sweep["random"]), ("whole pool", sweep["public_only"])):
+        console.print(f"{name}: {sweep['random']['metric']} {_shown(own['accuracy'])}")
+    for mechanism, reason in sweep["left_out"].items():
+        console.print(escape(f"left out: {mechanism}: {reason}"))
+    for warning in sweep["warnings"]:
+        console.print(escape(f"warning: {warning}"))
+    console.print(escape(f"conclusion: {sweep['sentence']}"))
+    if page is not None:
+        console.print(escape(f"page:    {page}"), soft_wrap=True)
+
+
+def _sweep_row(point: Mapping[str, Any], stages: Sequence[str]) -> list[str]:
+    by_stage = {stage["stage"]: stage for stage in point["stages"]}
+    aucs = [f"{by_stage[name]['auc']['value']:.3f}" if name in by_stage else "-" for name in stages]
+    bounds = [
+        stage["bounds"][stage["declared"]]
+        for stage in point["stages"]
+        if stage["declared"] is not None
+    ]
+    refuted = any(stage["refuted"] for stage in point["stages"])
+    ceilings = point["ceilings"]
+    if point["mechanism"] is None:
+        epsilon = "-"
+    else:
+        epsilon = "no noise" if point["epsilon"] is None else f"{point['epsilon']:g}"
+    return [
+        point["mechanism"] or "unprotected",
+        epsilon,
+        _shown(point["usefulness"]["accuracy"]),
+        _shown(point["usefulness"]["overlap"]),
+        *aucs,
+        "-" if ceilings is None else f"{ceilings['auc']:.3f}",
+        f"{max(bounds):.2f}" if bounds else "-",
+        "-" if ceilings is None else "REFUTED" if refuted else "not refuted",
+    ]
+
+
+def _shown(estimate: Mapping[str, Any] | None) -> str:
+    return "not measured" if estimate is None else f"{estimate['value']:.3f}"
 
 
 def show_forecast(forecast: "Forecast") -> None:

@@ -114,6 +114,7 @@ def plan_parts(plan: AuditPlan) -> dict[str, Any]:
     arrays = {
         "private": data.private.features,
         "unit": data.private.unit,
+        "owner": data.private.owners,
         "private labels": data.private.labels,
         "pool": data.pool.features,
         "pool labels": data.pool.labels,

@@ -2,5 +2,6 @@
 
 from curation_audit.config.load import load_plan
 from curation_audit.config.sections import pipeline_schema
+from curation_audit.config.sweep_section import Asked, load_sweep
 
-__all__ = ["load_plan", "pipeline_schema"]
+__all__ = ["Asked", "load_plan", "load_sweep", "pipeline_schema"]

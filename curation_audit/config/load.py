@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +17,11 @@ from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.protect_section import build_protect
 from curation_audit.config.sections import (
     SET_BY_RUN,
+    GroupedColumnsSection,
     PipelineSection,
-    PrivateColumnsSection,
     Problem,
     SetSection,
+    TestSection,
     build_attack,
     build_claim,
     build_downstream,
@@ -57,9 +59,15 @@ def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
     """
     file = Path(path)
     tree = override(read_tree(file), assignments)
+    with placed(tree):
+        return plan_of(validated(tree), file.resolve().parent)
+
+
+@contextmanager
+def placed(tree: ConfigTree) -> Iterator[None]:
+    """Tell what goes wrong with its place in the file."""
     try:
-        section = _validated(tree)
-        return _plan(section, file.resolve().parent)
+        yield
     except Problem as problem:
         raise InputError(tree.where(problem.path), problem.problem, problem.hint) from None
     except SettingError as error:
@@ -67,7 +75,12 @@ def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
         raise InputError(place, error.problem, error.hint) from None
 
 
-def _validated(tree: ConfigTree) -> PipelineSection:
+def validated(tree: ConfigTree) -> PipelineSection:
+    """The sections of a file.
+
+    Raises:
+        Problem: for the first that does not fit.
+    """
     try:
         return PipelineSection.model_validate(tree.root)
     except ValidationError as error:
@@ -87,7 +100,7 @@ def _keys_at(path: tuple[str | int, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -> T:
+def built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -> T:
     """Build one section; what goes wrong is told with the path from the top of the file."""
     try:
         return make(*arguments)
@@ -95,23 +108,24 @@ def _built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -
         raise Problem((*at, *problem.path), problem.problem, problem.hint) from None
 
 
-def _plan(section: PipelineSection, base: Path) -> AuditPlan:
-    attack = _built(("attack",), build_attack, section.attack)
-    threat = _built(("threat",), build_threat, section.threat)
+def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
+    """Build every part of a pipeline and read its data; ``base`` is the file's folder."""
+    attack = built(("attack",), build_attack, section.attack)
+    threat = built(("threat",), build_threat, section.threat)
     run = _run_settings(section, base)
     resolve_device(run.device)
-    scorer = _built(("curate", "scorer"), build_scorer, section.curate.scorer, run.device)
-    rule = _built(("curate", "select"), build_rule, section.curate.select)
+    scorer = built(("curate", "scorer"), build_scorer, section.curate.scorer, run.device)
+    rule = built(("curate", "select"), build_rule, section.curate.select)
     downstream = None
     if section.train is not None:
-        downstream = _built(("train",), build_downstream, section.train, run.device)
+        downstream = built(("train",), build_downstream, section.train, run.device)
     policy = tuple(
-        _built(("report", "policy", i), build_policy, line)
+        built(("report", "policy", i), build_policy, line)
         for i, line in enumerate(section.report.policy)
     )
     claim, protection = None, None
     if section.report.claim is not None:
-        claim = _built(("report", "claim"), build_claim, section.report.claim)
+        claim = built(("report", "claim"), build_claim, section.report.claim)
     private = _set_spec("private", section.private)
     data = load_data(
         PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
@@ -170,7 +184,7 @@ def _protected(
         )
     for name, part in (("scorer", section.curate.scorer), ("select", section.curate.select)):
         check_settings(f"curate.{name}", part)
-    settings = _built(path, build_protect, section.curate.protect, section.curate.scorer["method"])
+    settings = built(path, build_protect, section.curate.protect, section.curate.scorer["method"])
     site = Site(
         private=data.private,
         pool=data.pool,
@@ -182,8 +196,8 @@ def _protected(
     return protect(settings, site, rule, section.private.unit or "row")
 
 
-def _set_spec(name: str, section: SetSection) -> SetSpec:
-    source = _built((name, "source"), build_source, section.source)
+def _set_spec(name: str, section: SetSection | TestSection) -> SetSpec:
+    source = built((name, "source"), build_source, section.source)
     columns = section.columns
     features = None if columns.features is None else tuple(columns.features)
     return SetSpec(
@@ -193,7 +207,7 @@ def _set_spec(name: str, section: SetSection) -> SetSpec:
             features=features,
             embedding=columns.embedding,
             label=columns.label,
-            groups=tuple(columns.groups) if isinstance(columns, PrivateColumnsSection) else (),
+            groups=tuple(columns.groups) if isinstance(columns, GroupedColumnsSection) else (),
         ),
     )
 

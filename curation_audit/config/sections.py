@@ -23,6 +23,7 @@ from curation_audit.pipelines.rules import RULES
 from curation_audit.pipelines.scorers import SCORERS
 from curation_audit.pipelines.scorers.callable import CallableScorer
 from curation_audit.pipelines.sources import SOURCES
+from curation_audit.results import Adjacency
 
 T = TypeVar("T")
 SCORER_GROUP = "curation_audit.scorers"
@@ -53,8 +54,11 @@ class ColumnsSection(Section):
     label: str | None = None
 
 
-class PrivateColumnsSection(ColumnsSection):
-    """Those of the private set; ``groups`` are categories by which results are told apart."""
+class GroupedColumnsSection(ColumnsSection):
+    """Those of the private set and the pool; ``groups`` are columns of categories.
+
+    By those of the private set results are told apart; those of the pool tell relevant rows.
+    """
 
     groups: list[str] = []
 
@@ -63,19 +67,20 @@ class SetSection(Section):
     """The public pool."""
 
     source: dict[str, Any]
-    columns: ColumnsSection = ColumnsSection()
+    columns: GroupedColumnsSection = GroupedColumnsSection()
 
 
 class PrivateSection(SetSection):
     """The private set; ``unit`` groups its rows, e.g. by patient."""
 
-    columns: PrivateColumnsSection = PrivateColumnsSection()
     unit: str | None = None
 
 
-class TestSection(SetSection):
+class TestSection(Section):
     """The test set, and what a model is worth on it."""
 
+    source: dict[str, Any]
+    columns: ColumnsSection = ColumnsSection()
     metric: Literal["accuracy", "auc"] = "accuracy"
 
 
@@ -91,6 +96,18 @@ class CurateSection(Section):
     scorer: dict[str, Any]
     select: dict[str, Any]
     protect: dict[str, Any] | None = None
+
+
+class SweepSection(Section):
+    """Which mechanisms at which epsilons ``curation-audit sweep`` compares."""
+
+    adjacency: Adjacency | None = None
+    delta: float | None = None
+    epsilon: list[float] | None = None
+    mechanisms: list[str] | Literal["all"] | None = None
+    repeats: int | None = None
+    relevant: dict[str, list[str]] = {}
+    settings: dict[str, dict[str, Any]] = {}
 
 
 class RunSection(Section):
@@ -123,6 +140,7 @@ class PipelineSection(Section):
     features: FeaturesSection = FeaturesSection()
     curate: CurateSection
     train: dict[str, Any] | None = None
+    sweep: SweepSection = SweepSection()
     threat: dict[str, Any] = {}
     attack: dict[str, Any] = {}
     run: RunSection = RunSection()

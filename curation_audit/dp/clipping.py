@@ -36,8 +36,12 @@ def clipped(vectors: Floats, norm: float) -> Floats:
     largest = np.abs(clean).max(axis=1, initial=0, keepdims=True)
     scaled = clean / np.where(largest > 0, largest, 1)
     length = np.linalg.norm(scaled, axis=1, keepdims=True)  # at least 1 unless all is zero
-    too_long = largest * length > norm
+    rounding = (vectors.shape[1] + 8) * np.finfo(np.float64).eps
+    with np.errstate(over="ignore"):
+        too_long = largest * length > norm * (1 - rounding)
+    exact = np.count_nonzero(clean, axis=1, keepdims=True) == 1  # the length is the one number
+    too_long = np.where(exact, largest > norm, too_long)
     direction = scaled / np.where(length > 0, length, 1)
-    short = np.nextafter(norm, 0) * (1 - 4 * np.finfo(np.float64).eps)
+    short = np.nextafter(norm * (1 - 2 * rounding), 0)
     result: Floats = np.where(too_long, direction * short, clean)
     return result

@@ -12,7 +12,7 @@ from scipy import special
 
 from curation_audit.types import Floats
 
-BITS = 53
+BITS = 52  # with 53 the last half would be rounded, and the largest number be 1
 
 
 class NormalSource(Protocol):
@@ -26,7 +26,7 @@ class NormalSource(Protocol):
 class SecureNoise:
     """Float64 noise from AES-256 in counter mode, keyed by the operating system.
 
-    A uniform number is ``(k + 1/2) / 2^53``, so a normal one, by the inverse distribution
+    A uniform number is ``(k + 1/2) / 2^52``, so a normal one, by the inverse distribution
     function, lies within 8.3 standard deviations, and nothing is 0 or infinite. Float64 sums leave
     traces of the value in the low bits (Mironov 2012; Jin et al. 2022): release what follows from
     the noisy numbers, such as picks, rather than the numbers, where it will do.

@@ -285,7 +285,7 @@ def assemble(
     scaling = _scaling(pool, standardise, _float_type(dtype))
     return CurationData(
         private=_private_rows(private, scaling(private), unit, unit_ids, owner, classes),
-        pool=Rows(pool.ids, scaling(pool), _codes(pool, classes)),
+        pool=Rows(pool.ids, scaling(pool), _codes(pool, classes), dict(pool.groups)),
         test=None if test is None else Rows(test.ids, scaling(test), _codes(test, classes)),
         classes=classes,
         n_private_rows_in_pool=overlaps.n_private_rows_in_pool,

@@ -34,7 +34,7 @@ def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
         report: what ``report.json`` holds, as ``validate_report`` accepts it.
         run: what ``run.json`` holds; without it the page says that cost is not known.
     """
-    template = _environment().get_template("template.html.j2")
+    template = page_environment().get_template("template.html.j2")
     text = template.render(
         report=report,
         run=run,
@@ -46,7 +46,7 @@ def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
     return text.rstrip() + "\n"
 
 
-def _environment() -> "Environment":
+def page_environment() -> "Environment":
     """Templates beside this file; every word is escaped and every missing key is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -35,12 +35,12 @@ def validate_report(report: dict[str, Any]) -> None:
     error = best_match(Draft202012Validator(report_schema()).iter_errors(report))
     if error is not None:
         place = error.json_path.removeprefix("$").removeprefix(".") or "report"
-        raise ValueError(f"{place}: {_shortened(error.message)}")
+        raise ValueError(f"{place}: {shortened(error.message)}")
     for place, problem in _inconsistencies(report, ""):
         raise ValueError(f"{place}: {problem}")
 
 
-def _shortened(message: str, length: int = 300) -> str:
+def shortened(message: str, length: int = 300) -> str:
     """Cut a message: jsonschema repeats the whole offending value, which may be a report."""
     return message if len(message) <= length else f"{message[:length]} ..."
 

@@ -254,6 +254,8 @@ def _check(units: PaddedUnits, held: Inclusion, public: Features, settings: DpSg
     n_units, per_unit, p = units.features.shape
     if units.present.shape != (n_units, per_unit) or held.shape[1] != n_units:
         raise ValueError("units.features, units.present and held must be of the same units.")
+    if held.dtype != bool:
+        raise ValueError(f"held must be bool, got {held.dtype}.")
     if public.ndim != 2 or public.shape[1] != p or not np.isfinite(public).all():
         raise ValueError(f"public must be finite rows of {p} features.")
     if (units.labels is None) != (settings.outputs == 1):

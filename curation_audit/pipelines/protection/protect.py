@@ -111,7 +111,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
             "the unit that is protected is the one that private.unit groups rows by",
         )
     budget, events = settings.budget, tuple[Event, ...]()
-    check_delta(budget.delta, site.private.n_units)
+    _check_delta(budget.delta, site)
     name, noisy = parts_of(settings.mechanism)
     selection = None
     if noisy and not budget.unlimited:
@@ -127,6 +127,17 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
         claim=ledger.guarantee() if events else None,
         protection=_described(settings, ledger, scorer, selection, unit),
     )
+
+
+def _check_delta(delta: float, site: Site) -> None:
+    """Below one over the units; where their number is secret, no message tells it."""
+    check_delta(delta, site.public_units)
+    if delta >= 1 / site.private.n_units:
+        raise SettingError(
+            f"{PATH}.delta",
+            f"found {delta:g}, at which a unit could be released as it is",
+            "expected less than one over the number of units",
+        )
 
 
 def _scorer(

@@ -57,7 +57,9 @@ class NoisySum:
 
     def vectors(self, private: PrivateRows) -> Floats:
         """What every unit adds to the sum, clipped, float64 (U, p)."""
-        contributions = self.map.contribution(private.features)
+        finite = np.isfinite(private.features).all(axis=1, keepdims=True)
+        clean = np.where(finite, private.features, 0)
+        contributions = np.where(finite, self.map.contribution(clean), 0)
         sums = unit_sums(contributions, private.owners, private.n_units)
         return self.mechanism.vectors(sums)
 
@@ -68,7 +70,11 @@ class NoisySum:
         held = private.unit_inclusion(inclusion)
         noise = streams.generators(NOISE_STREAM)
         released = self.mechanism.release(self.vectors(private), held, noise)
-        return LinearScorers(released.astype(private.features.dtype), self.embed)
+        if self.mechanism.sigma > 0:
+            released = released.astype(private.features.dtype)
+        # without noise scores stay float64: noise on the selection is calibrated to how far they
+        # move, and rounding a sum of many rows moves them, too
+        return LinearScorers(released, self.embed)
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation:
         """Exact: the sum is linear in the coins."""

@@ -75,7 +75,8 @@ class MeanMap:
 
     def query(self, features: Features) -> Features:
         """(rows, d) -> (rows, p), in the features' dtype."""
-        return self._mapped(features).astype(features.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite counts as zero
+            return self._mapped(features).astype(features.dtype)
 
     def describe(self) -> dict[str, Any]:
         """The metric, and digests of the public arrays."""
@@ -86,10 +87,11 @@ class MeanMap:
         }
 
     def _mapped(self, features: Features) -> Floats:
-        rows = unit_rows(features) if self.metric == "cosine" else features
-        centred = rows if self.center is None else rows - self.center
-        mapped = centred if self.root is None else centred @ self.root
-        return np.asarray(mapped, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite counts as zero
+            rows = unit_rows(features) if self.metric == "cosine" else features
+            centred = rows if self.center is None else rows - self.center
+            mapped = centred if self.root is None else centred @ self.root
+            return np.asarray(mapped, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,10 +137,11 @@ class VotesMap:
 
 def _nearest(features: Features, centroids: Floats) -> Indices:
     """The most similar centroid of every row, int64 (rows,); blocks keep memory small."""
-    blocks = [
-        (features[start : start + ROWS_PER_BLOCK].astype(np.float64) @ centroids.T).argmax(axis=1)
-        for start in range(0, len(features), ROWS_PER_BLOCK)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):  # a huge row votes for some centroid, too
+        blocks = [
+            (features[at : at + ROWS_PER_BLOCK].astype(np.float64) @ centroids.T).argmax(axis=1)
+            for at in range(0, len(features), ROWS_PER_BLOCK)
+        ]
     return np.concatenate(blocks)
 
 

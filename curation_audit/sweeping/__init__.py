@@ -1,0 +1,1 @@
+"""The privacy-utility sweep: private curations at several epsilons, attacked and measured."""

@@ -1,0 +1,221 @@
+"""Private training of a user's module: against our own engine, and what is refused."""
+
+import builtins
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from curation_audit.checks import InputError, SettingError
+from curation_audit.dp.module_sgd import ModuleSgdSettings, PrivateUnits, fit_module
+from curation_audit.streams import Streams
+from curation_audit.training.dp_noise import ArrayNoise, SecretRandomness
+from curation_audit.training.dp_sgd import DpSgdSettings, PaddedUnits, fit_dp_sgd
+from curation_audit.training.mlp import initial_layers
+
+pytest.importorskip("opacus")
+
+N, M, P, H = 40, 50, 4, 6
+CONSTANTS = {
+    "steps": 10,
+    "sampling_rate": 0.3,
+    "clip": 0.8,
+    "noise_multiplier": 0.7,
+    "expected_units": 0.3 * N,
+    "learning_rate": 0.2,
+    "momentum": 0.5,
+    "l2": 0.01,
+}
+STREAMS = Streams(2).for_shadows("test", [0])
+
+
+@pytest.fixture
+def data(rng):
+    """Units of up to 3 rows, and a pool."""
+    unit = np.concatenate([np.arange(N), rng.integers(0, N, 20)])
+    return PrivateUnits(rng.normal(size=(60, P)) + 1.2, unit, N), rng.normal(size=(M, P))
+
+
+def module() -> nn.Sequential:
+    """The network that our engine starts from with the same streams."""
+    layers = initial_layers(
+        (P, H, 1), STREAMS.generators("dp_sgd/weights"), torch.zeros(1, dtype=torch.float64)
+    )
+    made = nn.Sequential(nn.Linear(P, H), nn.ReLU(), nn.Linear(H, 1)).double()
+    for dense, layer in zip((made[0], made[2]), layers, strict=True):
+        dense.weight.data = layer.weight[0].T.clone()
+        dense.bias.data = layer.bias[0, 0].clone()
+    return made
+
+
+def secret(draw=None) -> SecretRandomness:
+    draw = draw or np.random.default_rng(7).standard_normal
+    return SecretRandomness(STREAMS.generators("dp_sgd/sampling"), ArrayNoise(draw))
+
+
+def public_draws() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def fit(private, public, model=None, noise=None, **changes) -> nn.Module:
+    return fit_module(
+        module() if model is None else model,
+        private,
+        public,
+        ModuleSgdSettings(**(CONSTANTS | changes)),
+        secret=secret(noise),
+        public_draws=public_draws(),
+    )
+
+
+def parameters(model: nn.Module) -> np.ndarray:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).numpy()
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_it_equals_our_engine(data, rate):
+    private, public = data
+    found = parameters(fit(private, public, sampling_rate=rate, units_at_once=5))
+    layers = fit_dp_sgd(
+        PaddedUnits.of_rows(private.rows, private.unit, N),
+        np.ones((1, N), bool),
+        public,
+        DpSgdSettings(**(CONSTANTS | {"hidden": (H,), "sampling_rate": rate})),
+        streams=STREAMS,
+        device=torch.device("cpu"),
+        secret=secret(),
+    )
+    wanted = [part[0].T.flatten() for one in layers for part in (one.weight, one.bias)]
+    np.testing.assert_allclose(found, torch.cat(wanted).numpy(), rtol=0, atol=1e-10)
+    assert np.abs(found - parameters(module())).max() > 0.1
+
+
+def test_it_learns_and_leaves_the_module_as_it_was(data):
+    private, public = data
+    model = module()
+    before = parameters(model)
+    fitted = fit(private, public, model, steps=40, noise_multiplier=0.3, public_batch=20)
+    np.testing.assert_array_equal(parameters(model), before)
+    assert not fitted.training
+    rows = torch.as_tensor(np.concatenate([private.rows, public]))
+    scores = fitted(rows)[:, 0].detach().numpy()
+    assert roc_auc_score(np.arange(len(rows)) < 60, scores) > 0.9
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, 1e300])
+def test_a_unit_that_is_not_finite_counts_as_zero(data, poison):
+    private, public = data
+    rows = private.rows.copy()
+    rows[7, 1] = poison
+    kept = private.unit != 7
+    found = parameters(fit(dataclasses.replace(private, rows=rows), public))
+    without = PrivateUnits(private.rows[kept], private.unit[kept], N)
+    np.testing.assert_allclose(found, parameters(fit(without, public)), rtol=0, atol=1e-12)
+
+
+def test_a_unit_moves_a_step_by_at_most_its_share(data):
+    private, public = data
+    once = {"steps": 1, "sampling_rate": 1.0, "learning_rate": 1.0, "l2": 0.0, "clip": 0.01}
+    share = 0.01 / CONSTANTS["expected_units"]
+    whole = parameters(fit(private, public, **once))
+    for unit in range(5):
+        kept = private.unit != unit
+        without = PrivateUnits(private.rows[kept], private.unit[kept], N)
+        moved = np.linalg.norm(parameters(fit(without, public, **once)) - whole)
+        # the margin that Opacus adds to a norm keeps it a little below
+        assert 0.999 * share < moved <= share * (1 + 1e-9)
+
+
+def test_nobody_is_a_step_with_noise(data):
+    private, public = data
+    nobody = PrivateUnits(private.rows[:0], private.unit[:0], N)
+    found = parameters(fit(nobody, public))
+    assert np.isfinite(found).all()
+    quiet = parameters(fit(nobody, public, noise_multiplier=0.0))
+    assert np.abs(found - quiet).min() > 1e-6
+    assert np.isfinite(parameters(fit(private, public[:0]))).all()
+
+
+def test_dropout_repeats_and_leaves_torchs_generator_alone(data):
+    private, public = data
+    model = nn.Sequential(nn.Linear(P, H), nn.Dropout(0.5), nn.Linear(H, 1)).double()
+    state = torch.get_rng_state()
+    one, two = (parameters(fit(private, public, model)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_frozen_parameters_stay(data):
+    model = module()
+    model[0].weight.requires_grad_(False)
+    fitted = fit(*data, model)
+    assert torch.equal(fitted[0].weight, model[0].weight)
+    assert not torch.equal(fitted[2].weight, model[2].weight)
+
+
+class Centred(nn.Module):
+    """Takes the mean of its batch away: no validator sees that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(P, 1).double()
+
+    def forward(self, rows):
+        return self.dense(rows - rows.mean(dim=0))
+
+
+def network(*middle: nn.Module, outputs: int = 1) -> nn.Module:
+    return nn.Sequential(nn.Linear(P, H), *middle, nn.Linear(H, outputs)).double()
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (network(nn.BatchNorm1d(H)), "BatchNorm1d"),
+        (network(nn.BatchNorm1d(H, affine=False, track_running_stats=False)), "BatchNorm1d"),
+        (nn.Sequential(nn.LSTM(P, H)), "module"),
+        (network(outputs=2), "expected one logit"),
+        (nn.Linear(P + 1, 1).double(), "does not take the rows"),
+        (nn.Linear(P, 1), "does not take the rows"),
+        (Centred(), "rows beside it"),
+        (network().requires_grad_(False), "no parameter"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_modules_that_are_refused(data, model, told):
+    with pytest.raises(SettingError, match=told):
+        fit(*data, model)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"poisson_sampling": False},
+        {"early_stopping": True},
+        {"sampling_rate": 0.0},
+        {"clip": -1.0},
+        {"noise_multiplier": float("nan")},
+        {"momentum": 1.0},
+        {"public_batch": 0},
+    ],
+    ids=str,
+)
+def test_settings_that_are_refused(wrong):
+    with pytest.raises(SettingError, match=next(iter(wrong))):
+        ModuleSgdSettings(**(CONSTANTS | wrong))
+
+
+def test_without_opacus_it_says_what_to_install(data, monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *arguments, **others):
+        if name.startswith("opacus"):
+            raise ModuleNotFoundError(name=name)
+        return real(name, *arguments, **others)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(InputError, match=r"pip install 'curation-audit\[opacus\]'"):
+        fit(*data)
