@@ -25,12 +25,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from opacus import PrivacyEngine
+from opacus import GradSampleModule, PrivacyEngine
+from opacus.optimizers import DPOptimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from curation_audit.auditing.chunks import one_thread
 from curation_audit.streams import Streams
+from curation_audit.training.dp_gradients import UnitBatch, clipped_sum
 from curation_audit.training.dp_sgd import DpSgdSettings, PaddedUnits, fit_dp_sgd
+from curation_audit.training.mlp import Layer
 
 CPU = torch.device("cpu")
 TUNED = {"MALLOC_MMAP_THRESHOLD_": "8589934592", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
@@ -163,6 +166,41 @@ def plain(case: Case) -> Callable[[], None]:
     return run
 
 
+def disagreement(case: Case) -> float:
+    """How far one batch's clipped sum is from Opacus', relative to its largest entry."""
+    model = network(case)
+    dense = [part for part in model if isinstance(part, torch.nn.Linear)]
+    layers = [
+        Layer(one.weight.detach().T[None].clone(), one.bias.detach()[None, None]) for one in dense
+    ]
+    x, y = torch.as_tensor(case.data()[0][: case.batch]), loss_of(case)[1][: case.batch]
+    if not case.hidden:  # the bias is the weight of a column of ones
+        layers = [Layer(torch.cat([layers[0].weight, layers[0].bias], 1), 0 * layers[0].bias)]
+    ones = torch.ones(len(x), 1)
+    rows = x if case.hidden else torch.cat([x, ones], dim=1)
+    labels = None if case.outputs == 1 else y[None, :, None]
+    units = UnitBatch(rows[None, :, None], ones.bool()[None], labels)
+    found = clipped_sum(layers, units, CLIP)
+    private = GradSampleModule(model, loss_reduction="sum")
+    optimiser = DPOptimizer(
+        torch.optim.SGD(private.parameters(), lr=RATE),
+        noise_multiplier=0.0,
+        max_grad_norm=CLIP,
+        expected_batch_size=1,
+        loss_reduction="sum",
+    )
+    criterion = loss_of(case)[0]
+    criterion.reduction = "sum"
+    criterion(private(x), y).backward()
+    optimiser.clip_and_accumulate()
+    worst = 0.0
+    for one, layer in zip(dense, found, strict=True):
+        wanted = one.weight.summed_grad.T
+        off = (layer.weight[0, : len(wanted)] - wanted).abs().max() / wanted.abs().max()
+        worst = max(worst, float(off))
+    return worst
+
+
 def timed(run: Callable[[], None]) -> tuple[float, float]:
     """Wall clock and processor seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -173,6 +211,9 @@ def timed(run: Callable[[], None]) -> tuple[float, float]:
 def compare(name: str, repeats: int) -> None:
     """Print times and ratios of a case, each for all its shadows."""
     case = CASES[name]
+    off = disagreement(case)
+    if off > 1e-5:
+        raise SystemExit(f"{name}: clipped sums differ by {off:.1e}; nothing to compare")
     ways = {"ours": ours(case), "hooks": opacus(case, "hooks"), "ghost": opacus(case, "ghost")}
     if name == "large":
         ways["plain"] = plain(case)
@@ -184,7 +225,10 @@ def compare(name: str, repeats: int) -> None:
         for way, run in ways.items():
             wall, cpu = timed(run)
             times[way].append((wall * scale[way], cpu * scale[way]))
-    print(f"{name}: {case.shadows} of {case.features}-{case.hidden}-{case.outputs}")
+    print(
+        f"{name}: {case.shadows} of {case.features}-{case.hidden}-{case.outputs}, clipped sums "
+        f"within {off:.0e} of Opacus'"
+    )
     for way, found in times.items():
         seconds = np.median(found, axis=0)
         ratios = np.median(np.array(found) / np.array(times["ours"]), axis=0)

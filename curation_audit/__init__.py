@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from curation_audit.version import __version__
 
 if TYPE_CHECKING:
-    from curation_audit.api import Pipeline, audit, load_pipeline
+    from curation_audit.api import Pipeline, audit, load_pipeline, release, sweep
     from curation_audit.attacks import ATTACKS
     from curation_audit.auditing.engine import AuditResult
     from curation_audit.auditing.plan import (
@@ -26,13 +26,18 @@ if TYPE_CHECKING:
     from curation_audit.checks import InputError
     from curation_audit.dp.claims import DpSgdClaim, EpsilonDeltaClaim, GaussianClaim
     from curation_audit.pipelines.canaries import CanarySettings, canary_features
+    from curation_audit.pipelines.protection.base import Budget
+    from curation_audit.pipelines.protection.protect import ProtectSettings
+    from curation_audit.pipelines.protection.release import Release
     from curation_audit.results import Estimate, Metrics
+    from curation_audit.sweeping.plan import SweepSettings
 
 _HOMES = {
     "ATTACKS": "attacks",
     "AttackSettings": "auditing.plan",
     "AuditPlan": "auditing.plan",
     "AuditResult": "auditing.engine",
+    "Budget": "pipelines.protection.base",
     "CanarySettings": "pipelines.canaries",
     "DpSgdClaim": "dp.claims",
     "EpsilonDeltaClaim": "dp.claims",
@@ -42,11 +47,16 @@ _HOMES = {
     "Metrics": "results",
     "Pipeline": "api",
     "PolicyRule": "auditing.plan",
+    "ProtectSettings": "pipelines.protection.protect",
+    "Release": "pipelines.protection.release",
     "RunSettings": "auditing.plan",
+    "SweepSettings": "sweeping.plan",
     "Threat": "auditing.plan",
     "audit": "api",
     "canary_features": "pipelines.canaries",
     "load_pipeline": "api",
+    "release": "api",
+    "sweep": "api",
 }
 
 __all__ = [
@@ -54,6 +64,7 @@ __all__ = [
     "AttackSettings",
     "AuditPlan",
     "AuditResult",
+    "Budget",
     "CanarySettings",
     "DpSgdClaim",
     "EpsilonDeltaClaim",
@@ -63,12 +74,17 @@ __all__ = [
     "Metrics",
     "Pipeline",
     "PolicyRule",
+    "ProtectSettings",
+    "Release",
     "RunSettings",
+    "SweepSettings",
     "Threat",
     "__version__",
     "audit",
     "canary_features",
     "load_pipeline",
+    "release",
+    "sweep",
 ]
 
 

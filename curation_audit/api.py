@@ -1,7 +1,7 @@
 """The Python interface: the command line's audit, on files or on arrays and data frames."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,10 +26,19 @@ from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.protection.protect import (
+    ProtectSettings,
+    describe_protection,
+    protect,
+)
+from curation_audit.pipelines.protection.release import Release, make_release
 from curation_audit.pipelines.rules.top import TopFraction
 from curation_audit.pipelines.scorers import SCORERS
 from curation_audit.pipelines.scorers.callable import CallableScorer, ScoringFunction
 from curation_audit.streams import Streams
+from curation_audit.sweeping.plan import SweepSettings, plan_sweep, site_of
+from curation_audit.sweeping.results import SweepResult
+from curation_audit.sweeping.run import run_sweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,6 +62,8 @@ class Pipeline:
             arrays by name.
         features: the feature columns of data frames; all others by default.
         scorer_version: what a function computes; needed where results are stored.
+        protect: a private mechanism in place of the scorer or the rule; its guarantee is then the
+            claim.
         seed, standardise, threat, attack, run, policy, claim, metric, name: as in a pipeline file.
 
     Nothing is checked before ``plan()``, which raises ``InputError``.
@@ -79,6 +90,7 @@ class Pipeline:
     run: RunSettings = field(default_factory=RunSettings)
     policy: tuple[PolicyRule, ...] = ()
     claim: Claim | None = None
+    protect: ProtectSettings | None = None
 
     def plan(self) -> AuditPlan:
         """Check everything and lay out the audit."""
@@ -109,7 +121,7 @@ class Pipeline:
             "train": None if train is None else describe(train),
             "features": {"standardise": self.standardise},
         }
-        return AuditPlan(
+        plan = AuditPlan(
             name=self.name,
             seed=self.seed,
             data=data,
@@ -124,6 +136,21 @@ class Pipeline:
             utility=self.metric,
             unit=self._unit(),
             configuration=settings,
+        )
+        return plan if self.protect is None else self._under(self.protect, plan)
+
+    def _under(self, settings: ProtectSettings, plan: AuditPlan) -> AuditPlan:
+        """The audit of the pipeline under a mechanism."""
+        if self.claim is not None:
+            raise InputError("claim", "is stated beside protect", "the guarantee is the claim")
+        made = protect(settings, site_of(plan, settings.adjacency), plan.rule, plan.unit)
+        return replace(
+            plan,
+            scorer=made.scorer,
+            rule=made.rule,
+            claim=made.claim,
+            protection=made.protection,
+            configuration={**plan.configuration, "protect": describe_protection(settings)},
         )
 
     def _unit(self) -> str:
@@ -163,6 +190,40 @@ class Pipeline:
                 "name a version, and change it whenever the function changes",
             )
         return CallableScorer(function=self.scorer, version=self.scorer_version)
+
+
+def sweep(
+    pipeline: Pipeline | AuditPlan,
+    settings: SweepSettings,
+    progress: Progress | None = None,
+    *,
+    every: bool = False,
+) -> SweepResult:
+    """Compare private mechanisms at several epsilons; as ``curation-audit sweep``.
+
+    ``every`` takes all mechanisms that the pipeline allows.
+
+    Raises:
+        InputError: for input that the user can put right.
+    """
+    plan = pipeline.plan() if isinstance(pipeline, Pipeline) else pipeline
+    return run_sweep(plan_sweep(plan, settings, every=every), progress).result
+
+
+def release(pipeline: Pipeline) -> Release:
+    """Run the pipeline's private mechanism once for real, with noise that nobody can repeat.
+
+    Every call spends the budget anew: save what it gives, and score with that.
+
+    Raises:
+        InputError: without ``protect``, or for a mechanism that releases no scorer.
+    """
+    if pipeline.protect is None:
+        raise InputError("protect", "is missing", "a release needs a private mechanism")
+    plan = replace(pipeline, protect=None).plan()
+    site = site_of(plan, pipeline.protect.adjacency)
+    made = protect(pipeline.protect, site, plan.rule, plan.unit)
+    return make_release(made, plan.data.private, plan.data.pool)
 
 
 def load_pipeline(path: Path | str, *assignments: str) -> AuditPlan:

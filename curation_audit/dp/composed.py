@@ -7,8 +7,10 @@
 All three are upper limits, and so are the ceilings, which come from the whole profile.
 """
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
@@ -287,6 +289,22 @@ def renyi(events: Sequence[Event], adjacency: Adjacency) -> _Renyi:
     from dp_accounting.rdp import RdpAccountant
 
     accountant = RdpAccountant()  # sensitivities stand in the events, whatever the adjacency
-    for one in others:
-        accountant.compose(dp_event(one, adjacency))
+    with _without_warnings():
+        for one in others:
+            accountant.compose(dp_event(one, adjacency))
     return _Renyi(accountant._orders, accountant._rdp, pairs)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """dp-accounting says of every order whose series does not converge that it leaves it out.
+
+    Fewer orders give a larger epsilon, never a wrong one.
+    """
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -158,15 +158,7 @@ def protected(base: AuditPlan, settings: SweepSettings, point: Point) -> AuditPl
         scorer=settings.scorers.get(name) if name else None,
         selection=settings.selection if noisy else None,
     )
-    site = Site(
-        private=base.data.private,
-        pool=base.data.pool,
-        scorer=base.scorer,
-        adjacency=settings.adjacency,
-        seed=base.seed,
-        device=base.run.device,
-    )
-    made = protect(own, site, base.rule, base.unit)
+    made = protect(own, site_of(base, settings.adjacency), base.rule, base.unit)
     seen = tuple(stage for stage in base.threat.observes if stage in made.protection.covers)
     return dataclasses.replace(
         base,
@@ -176,6 +168,18 @@ def protected(base: AuditPlan, settings: SweepSettings, point: Point) -> AuditPl
         protection=made.protection,
         threat=dataclasses.replace(base.threat, observes=seen),
         configuration=_configured(base, settings, point),
+    )
+
+
+def site_of(base: AuditPlan, adjacency: Adjacency) -> Site:
+    """Where a mechanism is put in an audit without one."""
+    return Site(
+        private=base.data.private,
+        pool=base.data.pool,
+        scorer=base.scorer,
+        adjacency=adjacency,
+        seed=base.seed,
+        device=base.run.device,
     )
 
 

@@ -129,7 +129,7 @@ def fit_dp_sgd(
     Returns:
         Stacked layers; ``mlp.forward(layers, rows)[-1]`` are their logits (S, rows, outputs).
     """
-    _check(units, held, public, settings)
+    _check(units, held, public, settings, streams)
     secret = secret or SecretRandomness.of_streams(streams, device)
     pool = torch.as_tensor(public, dtype=torch_dtype(units.features), device=device)
     weights = _initial(settings.widths(pool.shape[1]), streams, pool)
@@ -249,13 +249,19 @@ def _public_rows(pool: Tensor, settings: DpSgdSettings, streams: ShadowStreams) 
         yield pool[torch.as_tensor(chosen, device=pool.device)]
 
 
-def _check(units: PaddedUnits, held: Inclusion, public: Features, settings: DpSgdSettings) -> None:
+def _check(
+    units: PaddedUnits,
+    held: Inclusion,
+    public: Features,
+    settings: DpSgdSettings,
+    streams: ShadowStreams,
+) -> None:
     """Raise ``ValueError`` where shapes do not fit, or what is public is not finite."""
     n_units, per_unit, p = units.features.shape
-    if units.present.shape != (n_units, per_unit) or held.shape[1] != n_units:
-        raise ValueError("units.features, units.present and held must be of the same units.")
-    if held.dtype != bool:
-        raise ValueError(f"held must be bool, got {held.dtype}.")
+    if units.present.shape != (n_units, per_unit):
+        raise ValueError("units.features and units.present must be of the same units.")
+    if held.dtype != bool or held.shape != (len(streams.shadows), n_units):
+        raise ValueError(f"held must be bool ({len(streams.shadows)}, {n_units}).")
     if public.ndim != 2 or public.shape[1] != p or not np.isfinite(public).all():
         raise ValueError(f"public must be finite rows of {p} features.")
     if (units.labels is None) != (settings.outputs == 1):

@@ -66,7 +66,7 @@ def _block(
     """Some steps' batches, as ``poisson_batches`` has them."""
     n_shadows, n_units = held.shape
     drawn = []
-    for s, source in enumerate(sources):
+    for s, source in zip(range(n_shadows), sources, strict=True):
         joined = successes(n_steps * n_units, rate, source)
         joined = joined[held[s, joined % n_units]]
         drawn.append(s * n_steps * n_units + joined)

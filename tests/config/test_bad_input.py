@@ -69,9 +69,9 @@ SETTINGS = {
         setting("curate.select", {"rule": "top_k", "k": 999}),
         ["curate.select", "k = 999", "300 rows"],
     ),
-    "protection that is not there": (
+    "protection without its neighbours": (
         setting("curate.protect", {"epsilon": 1}),
-        ["curate.protect", "no private mechanism is built in yet"],
+        ["curate.protect", "'adjacency' is missing", "add_remove, zero_out, replace_one"],
     ),
     "unknown model": (setting("train", {"model": "svm"}), ["train.model", "found 'svm'"]),
     "odd shadows": (setting("attack.shadows", 17), ["attack.shadows", "found 17", "even"]),

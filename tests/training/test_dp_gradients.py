@@ -208,6 +208,21 @@ def test_public_rows_count_with_target_zero_and_unclipped(widths):
         assert_close(flat(found)[s], wanted, torch.float64)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["own rows", "shared rows"])
+@pytest.mark.parametrize("per_unit", [1, U])
+def test_order_does_not_matter_and_arguments_stay_as_they_were(per_unit, shared):
+    layers, units = network(NETWORKS["deep"]), batch(NETWORKS["deep"], per_unit, shared=shared)
+    parts = [units.rows, units.counted, units.labels]
+    parts += [part for layer in layers for part in (layer.weight, layer.bias)]
+    before = [part.clone() for part in parts]
+    found = flat(clipped_sum(layers, units, CLIP))
+    assert all(torch.equal(a, b) for a, b in zip(before, parts, strict=True))
+    order = torch.randperm(B, generator=torch.Generator().manual_seed(0))
+    turned = UnitBatch(units.rows[:, order], units.counted[:, order], units.labels[:, order])
+    again = flat(clipped_sum(layers, turned, CLIP))
+    torch.testing.assert_close(again, found, rtol=0, atol=1e-13)
+
+
 def test_nobody_sums_to_zero():
     for widths in NETWORKS.values():
         units = batch(widths, 2)

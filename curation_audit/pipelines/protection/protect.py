@@ -1,7 +1,7 @@
 """From ``curate.protect`` to a private scorer and rule, a ledger, and what may be claimed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, get_args
 
 from curation_audit.checks import SettingError, did_you_mean, one_of
@@ -80,7 +80,7 @@ def parts_of(mechanism: str) -> tuple[str | None, bool]:
             raise SettingError(
                 f"{PATH}.mechanism", f"found {name!r}", did_you_mean(name, [*MECHANISMS, SELECTION])
             )
-    if len(scorers) > 1 or len(names) > 2:
+    if len(scorers) > 1 or len(names) > len(set(names)):
         raise SettingError(
             f"{PATH}.mechanism", f"found {mechanism!r}", f"expected NAME or NAME + {SELECTION}"
         )
@@ -167,6 +167,17 @@ def _selection(
     return noise.prepare(
         settings.budget, share, k_of(rule, len(site.pool)), noise.bounded(site, scorer)
     )
+
+
+def describe_protection(settings: ProtectSettings) -> dict[str, Any]:
+    """The settings as JSON values, for a report."""
+    budget = {name: value for name, value in asdict(settings.budget).items() if value is not None}
+    if settings.budget.unlimited:
+        budget["epsilon"] = "inf"
+    own = {} if settings.scorer is None else {"scorer": repr(settings.scorer)}
+    noisy = {} if settings.selection is None else {"selection": repr(settings.selection)}
+    words = {"mechanism": settings.mechanism, "adjacency": settings.adjacency}
+    return {**words, **budget, **own, **noisy, "fitted_on": dict(settings.fitted_on)}
 
 
 def k_of(rule: SelectionRule, n_pool: int) -> int:

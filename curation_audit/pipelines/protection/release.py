@@ -1,0 +1,177 @@
+"""A release: the small private artefact of one real curation, made once and used for ever.
+
+Scores, ranks and picks that are computed from it alone are post-processing: a retry scores again
+and costs nothing. It is stored before anything reads it, as drawing the noise again would spend
+the budget again.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from curation_audit.checks import InputError
+from curation_audit.dp.noise import SecureNoise
+from curation_audit.pipelines.base import PrivateRows, Rows
+from curation_audit.pipelines.protection.protect import Protected
+from curation_audit.pipelines.scorers.linear import LinearScorers
+from curation_audit.pipelines.scorers.noisy_sum import NoisySum
+from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.public_maps import MeanMap, PublicMap, VotesMap
+from curation_audit.streams import Streams
+from curation_audit.training.dp_noise import ArrayNoise, SecretRandomness
+from curation_audit.types import Features, Floats
+from curation_audit.version import __version__
+
+FORMAT: Final = 1
+NOT_COVERED: Final = (
+    "the pool, and private rows that also stand in it",
+    "what the private set has in common (its topic, its population)",
+    "units that are near-duplicates of one another",
+    "anything that was computed from the private set otherwise",
+)
+SOURCE: Final = (
+    "AES-256 in counter mode, keyed by the operating system and never stored; float64; "
+    "not proof against attacks on the low bits of a float"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Release:
+    """Private weights on public features, and the card that says what they guarantee.
+
+    ``weights`` float64 (p,) or (p + 1,), with an intercept last; ``map`` is public.
+    """
+
+    map: PublicMap
+    weights: Floats
+    facts: Mapping[str, Any]
+
+    def card(self) -> dict[str, Any]:
+        """What the release guarantees and what not; never the size of the private set."""
+        return dict(self.facts)
+
+    def score(self, features: Features) -> Floats:
+        """Scores of rows, (rows, d) -> float64 (rows,): pure, row by row, deterministic."""
+        queries = self.map.query(np.asarray(features, dtype=np.float64)).astype(np.float64)
+        slopes, intercept = self.weights[: queries.shape[1]], self.weights[queries.shape[1] :]
+        scores: Floats = queries @ slopes + intercept.sum()
+        return scores
+
+    def save(self, path: Path | str) -> Path:
+        """Write to one npz file, without pickle; the file appears whole or not at all."""
+        target = Path(path)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        head = {"format": FORMAT, "map": self.map.name, "card": self.card()}
+        arrays: dict[str, Any] = {
+            "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
+            "weights": self.weights,
+            **_arrays_of(self.map),
+        }
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        return target
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Release":
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: for a file that is no release.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            head = json.loads(arrays["head"].tobytes())
+            if head["format"] != FORMAT:
+                raise ValueError("another format")
+            return cls(_map_of(head["map"], arrays), arrays["weights"], head["card"])
+        except FileNotFoundError:
+            raise InputError(str(path), "is not there", "name a file that save() wrote") from None
+        except Exception:  # numpy and zipfile have many words for a broken file
+            raise InputError(str(path), "is no release", "name a file that save() wrote") from None
+
+
+def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Release:
+    """Run the mechanism once for real, on the whole private set.
+
+    The noise comes from the operating system and is never the same again: store the result before
+    it is used.
+
+    Raises:
+        InputError: for a mechanism without noise, or one whose release is not a scorer.
+    """
+    scorer = protected.scorer
+    if protected.claim is None:
+        raise InputError("curate.protect.epsilon", "is infinite", "a release needs noise")
+    everyone = np.ones((1, private.n_units), dtype=bool)
+    if isinstance(scorer, NoisySum):
+        weights = scorer.mechanism.release(scorer.vectors(private), everyone, [SecureNoise()])[0]
+    elif isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
+        fitted = scorer.fit_units(
+            private,
+            everyone,
+            pool,
+            streams=Streams(0).for_shadows("release", (0,)),
+            secret=_operating_system(),
+        )
+        if not isinstance(fitted, LinearScorers):
+            raise TypeError("a linear scorer has weights.")
+        weights = fitted.weights[0].astype(np.float64)
+    else:
+        raise InputError(
+            "curate.protect.mechanism",
+            f"{protected.protection.mechanism} has no linear scorer to release",
+            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
+        )
+    return Release(scorer.map, weights, _facts(protected))
+
+
+def _operating_system() -> SecretRandomness:
+    """Noise and sampling that nobody can repeat."""
+    return SecretRandomness([SecureNoise()], ArrayNoise(SecureNoise().standard_normal))
+
+
+def _facts(protected: Protected) -> dict[str, Any]:
+    of = replace(protected.protection, noise_source=SOURCE)
+    return {
+        "tool": f"curation-audit {__version__}",
+        "mechanism": of.mechanism,
+        "unit": of.unit,
+        "adjacency": of.adjacency,
+        "epsilon": of.epsilon,
+        "delta": of.delta,
+        "covers": list(of.covers),
+        "events": list(of.events),
+        "sensitivities": list(of.sensitivities),
+        "assumptions": dict(of.assumptions),
+        "tuning": of.tuning,
+        "noise": of.noise_source,
+        "not_covered": list(NOT_COVERED),
+    }
+
+
+def _arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
+    if isinstance(public, VotesMap):
+        return {"centroids": public.centroids, "sizes": public.sizes}
+    if isinstance(public, MeanMap):
+        there = {"center": public.center, "root": public.root}
+        arrays = {name: array for name, array in there.items() if array is not None}
+        return {"metric": np.array(public.metric), **arrays}
+    raise TypeError(f"{type(public).__name__} cannot be stored.")
+
+
+def _map_of(name: str, arrays: Mapping[str, np.ndarray]) -> PublicMap:
+    if name == VotesMap.name:
+        return VotesMap(arrays["centroids"], arrays["sizes"])
+    metric = str(arrays["metric"])
+    if metric not in ("cosine", "inner_product"):
+        raise ValueError("an unknown metric")
+    return MeanMap(metric, arrays.get("center"), arrays.get("root"))  # type: ignore[arg-type]

@@ -1,0 +1,174 @@
+"""Small sites for mechanisms, and every mechanism with what is known of it."""
+
+import dataclasses
+import functools
+import math
+from unittest import mock
+
+import numpy as np
+
+from curation_audit.dp.calibration import noise_multiplier_for
+from curation_audit.pipelines.base import PrivateRows, Rows, Scorer
+from curation_audit.pipelines.protection import MECHANISMS, SELECTION, dp_sgd
+from curation_audit.pipelines.protection.base import Budget, Site
+from curation_audit.pipelines.protection.centroid_votes import CentroidVotes
+from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
+from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
+from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
+from curation_audit.pipelines.protection.protect import (
+    Protected,
+    ProtectSettings,
+    parts_of,
+    protect,
+)
+from curation_audit.pipelines.rules.top import TopK
+from curation_audit.pipelines.scorers.classifier import Classifier
+from curation_audit.pipelines.scorers.mean import Mean
+from curation_audit.pipelines.scorers.nearest import Nearest
+from curation_audit.streams import ShadowStreams, Streams
+
+N, M, D, K, S = 14, 60, 5, 9, 6
+DELTA = 1e-5
+TIES = np.arange(M)
+PATIENTS = (0, 0, 0, *range(1, N - 1), N - 1, N - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A mechanism, its settings, the scorer that it protects, and whether its claim is exact."""
+
+    mechanism: str
+    scorer: Scorer
+    settings: object = None
+    selection: NoisySelection | None = None
+    exact: bool = True
+
+
+MEAN, LOGIT, NEAREST = Mean(), Classifier(device="cpu"), Nearest()
+SGD = DpSgd(steps=4, sampling_rate=0.5, expected_units=5.0)
+GD = DpGd(steps=3, expected_units=11.0)
+VOTES = CentroidVotes(clusters=4)
+NOISES = ("gumbel", "gaussian", "exponential", "permute_and_flip")
+CASES = {
+    "gaussian_mean": Case(mechanism="gaussian_mean", scorer=MEAN),
+    "gaussian_mean of logits": Case(mechanism="gaussian_mean", scorer=LOGIT),
+    "gaussian_mean, centred": Case(
+        mechanism="gaussian_mean", scorer=MEAN, settings=GaussianMean(clip=0.7, center=True)
+    ),
+    "centroid_votes": Case(mechanism="centroid_votes", scorer=NEAREST, settings=VOTES),
+    "dp_gd": Case(mechanism="dp_gd", scorer=LOGIT, settings=GD),
+    "dp_sgd": Case(mechanism="dp_sgd", scorer=LOGIT, settings=SGD, exact=False),
+    **{
+        f"noisy_top_k, {noise}": Case(
+            mechanism=SELECTION,
+            scorer=MEAN,
+            selection=NoisySelection(noise=noise),
+            exact=noise == "gaussian",
+        )
+        for noise in NOISES
+    },
+    "noisy_top_k of logits": Case(mechanism=SELECTION, scorer=LOGIT, exact=False),
+    "noisy_top_k of nearest": Case(
+        mechanism=SELECTION, scorer=NEAREST, selection=NoisySelection(force=True), exact=False
+    ),
+    "gaussian_mean + noisy_top_k": Case(
+        mechanism=f"gaussian_mean + {SELECTION}", scorer=MEAN, exact=False
+    ),
+    "centroid_votes + noisy_top_k": Case(
+        mechanism=f"centroid_votes + {SELECTION}",
+        scorer=NEAREST,
+        settings=VOTES,
+        selection=NoisySelection(noise="gaussian", split=0.3),
+    ),
+    "dp_gd + noisy_top_k": Case(
+        mechanism=f"dp_gd + {SELECTION}", scorer=LOGIT, settings=GD, exact=False
+    ),
+}
+ALL_NAMES = {*MECHANISMS, SELECTION, f"gaussian_mean + {SELECTION}"}
+
+
+def private_rows(unit=tuple(range(N)), seed=0, dtype=np.float64, always=()) -> PrivateRows:
+    """Rows of units; units in ``always`` are no candidates, and are in every shadow."""
+    features = np.random.default_rng(seed).normal(0.3, 1, (len(unit), D)).astype(dtype)
+    owner = np.array(unit, dtype=np.int64)
+    candidates = [u for u in range(owner.max() + 1) if u not in always]
+    column = np.full(owner.max() + 1, -1)
+    column[candidates] = np.arange(len(candidates))
+    return PrivateRows(
+        ids=tuple(map(str, range(len(unit)))),
+        features=features,
+        unit=column[owner],
+        unit_ids=tuple(f"u{i}" for i in candidates),
+        owner=owner,
+    )
+
+
+def pool_rows(dtype=np.float64, m=M) -> Rows:
+    features = np.random.default_rng(1).normal(size=(m, D)).astype(dtype)
+    return Rows(tuple(map(str, range(m))), features)
+
+
+def site_of(case: Case, private: PrivateRows, pool: Rows, adjacency="zero_out") -> Site:
+    return Site(
+        private=private, pool=pool, scorer=case.scorer, adjacency=adjacency, seed=3, device="cpu"
+    )
+
+
+def protected(
+    case: Case,
+    private: PrivateRows | None = None,
+    pool: Rows | None = None,
+    *,
+    adjacency="zero_out",
+    budget: Budget | None = None,
+    epsilon: float = 2.0,
+    rule=None,
+    unit: str = "row",
+    stated_unit: str | None = None,
+    **words,
+) -> Protected:
+    """The mechanism of a case at a small site."""
+    settings = ProtectSettings(
+        mechanism=case.mechanism,
+        adjacency=adjacency,
+        budget=budget or Budget(epsilon=epsilon, delta=DELTA),
+        scorer=case.settings,
+        selection=case.selection,
+        unit=stated_unit,
+        **words,
+    )
+    private = private_rows() if private is None else private
+    pool = pool_rows() if pool is None else pool
+    site = site_of(case, private, pool, adjacency)
+    with mock.patch.object(dp_sgd, "noise_multiplier_for", _calibrated):
+        return protect(settings, site, rule or TopK(k=K), unit)
+
+
+_calibrated = functools.cache(noise_multiplier_for)  # takes seconds where units are sampled
+
+
+def without_noise(case: Case, **changes) -> Protected:
+    return protected(case, epsilon=math.inf, **changes)
+
+
+def noisy_scorer(case: Case) -> bool:
+    return parts_of(case.mechanism)[0] is not None
+
+
+def streams(shadows=range(S), seed=2) -> ShadowStreams:
+    return Streams(seed).for_shadows("shadow", shadows)
+
+
+def coins(n=N, n_shadows=S) -> np.ndarray:
+    drawn = np.random.default_rng(7).integers(0, 2, (n_shadows, n)).astype(bool)
+    drawn.setflags(write=False)
+    return drawn
+
+
+def scored(of: Protected, private, inclusion, pool, shadows=range(S)) -> np.ndarray:
+    fitted = of.scorer.fit(private, inclusion, pool, streams=streams(shadows))
+    return fitted.score(pool.features)
+
+
+def picked(of: Protected, scores: np.ndarray, shadows=range(S), ties=TIES) -> np.ndarray:
+    return of.rule.select(scores, ties, streams(shadows)).mask()
