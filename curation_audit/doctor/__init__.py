@@ -13,13 +13,16 @@ from curation_audit.doctor.known_attacks import KNOWN_ATTACKS
 from curation_audit.doctor.null_calibration import NULL_CALIBRATION
 from curation_audit.doctor.planted_errors import PLANTED_ERRORS
 from curation_audit.doctor.planted_violations import PLANTED_VIOLATIONS
+from curation_audit.doctor.private_mechanisms import KEPT_CLAIMS, PRIVATE_MECHANISMS
 from curation_audit.doctor.this_machine import THIS_MACHINE
 
 CHECKS: Final[tuple[Check, ...]] = (
     *KNOWN_ANSWERS,
     *KNOWN_ATTACKS,
+    *PRIVATE_MECHANISMS,
     *NULL_CALIBRATION,
     *PLANTED_VIOLATIONS,
+    *KEPT_CLAIMS,
     *PLANTED_ERRORS,
     *THIS_MACHINE,
 )

@@ -49,7 +49,8 @@ def unit_products(rows: Tensor) -> Tensor:
     if rows.shape[-2] == 1:
         return _squares(rows)[..., None]
     wide = rows.double()
-    return wide @ wide.mT
+    # many tiny outer products are slow as products of matrices
+    return wide @ wide.mT if wide.shape[-1] > 1 else wide * wide.mT
 
 
 def clipped_sum(layers: Sequence[Layer], batch: UnitBatch, clip: float) -> list[Layer]:
@@ -180,6 +181,8 @@ def _squares(vectors: Tensor) -> Tensor:
     A large input may meet a delta whose square is lost, and their product is not small.
     """
     lost = vectors.shape[-1] * torch.finfo(vectors.dtype).tiny
+    if vectors.stride(-1) != 1:  # vector_norm would be ten times slower
+        return vectors.square().sum(dim=-1).double().add_(lost)
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
     return lengths.double().square_().add_(lost)
 

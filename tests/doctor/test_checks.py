@@ -12,11 +12,12 @@ from curation_audit.attacks.trace import Trace
 from curation_audit.auditing import curation, evidence
 from curation_audit.doctor import CHECKS, null_calibration, planted_violations, this_machine
 from curation_audit.doctor.base import Check, agrees, perform
-from curation_audit.dp import claims
-from curation_audit.statistics import auc, bounds, ceilings, gdp
+from curation_audit.dp import calibration, claims, composed, gaussian_sum, ledger, top_k_budget
+from curation_audit.statistics import auc, bounds, ceilings, gdp, zcdp
 from curation_audit.statistics.bounds import clopper_pearson as cp
 from curation_audit.statistics.bounds import joint_beta, one_run, pair_mean
 from curation_audit.streams import Streams
+from curation_audit.training import dp_gradients
 
 BY_NAME = {f"{check.group}: {check.name}": check for check in CHECKS}
 
@@ -137,6 +138,25 @@ BREAKS = {
     "known answers: order of ties": [
         instead(curation, "tie_order", lambda ids, seed: np.arange(len(ids)))
     ],
+    "known answers: calibrated noise": [patch(calibration, "mu_for", longer)],
+    "known answers: composed events": [
+        patch(composed.ComposedClaim, "epsilon_at", longer),
+        instead(
+            ledger.Ledger,
+            "guarantee",
+            lambda self: claims.GaussianClaim(mu=0.5, adjacency="add_remove"),
+        ),
+    ],
+    "known answers: noisy top-k": [
+        patch(zcdp, "rho_of_epsilon", lambda f: longer(f, 1.2)),
+        patch(zcdp, "epsilon_of_rho", longer),
+        instead(top_k_budget, "range_distance", lambda delta_inf, monotone: delta_inf),
+    ],
+    "known answers: clipped gradients": [
+        patch(
+            dp_gradients, "clipped_sum", lambda f: lambda layers, batch, clip: f(layers, batch, 9.0)
+        ),
+    ],
     "null calibration: pair mean": [WITHOUT_A_LIMIT],
     "null calibration: one run": [
         patch(bounds, "one_run_epsilon", lambda f: bolder(f, 0.85)),
@@ -189,6 +209,11 @@ BREAKS = {
     ],
     "planted violations: a claim of another adjacency": [
         instead(claims, "check_comparable", lambda claim, game: None),
+    ],
+    "planted violations: a noisy mean that does not clip": [
+        instead(gaussian_sum, "clipped", lambda vectors, norm: vectors),
+        TOOTHLESS,
+        UNCORRECTED,
     ],
     "planted violations: membership told by the private rows": [
         instead(evidence, "blind_features", lambda private: np.zeros((private.n_candidates, 1))),

@@ -7,7 +7,9 @@ from unittest import mock
 
 import numpy as np
 
+from curation_audit.dp import ledger
 from curation_audit.dp.calibration import noise_multiplier_for
+from curation_audit.dp.ledger import guarantee_of
 from curation_audit.pipelines.base import PrivateRows, Rows, Scorer
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION, dp_sgd
 from curation_audit.pipelines.protection.base import Budget, Site
@@ -45,7 +47,7 @@ class Case:
 
 
 MEAN, LOGIT, NEAREST = Mean(), Classifier(device="cpu"), Nearest()
-SGD = DpSgd(steps=4, sampling_rate=0.5, expected_units=5.0)
+SGD = DpSgd(steps=2, sampling_rate=0.5, expected_units=5.0)
 GD = DpGd(steps=3, expected_units=11.0)
 VOTES = CentroidVotes(clusters=4)
 NOISES = ("gumbel", "gaussian", "exponential", "permute_and_flip")
@@ -140,11 +142,16 @@ def protected(
     private = private_rows() if private is None else private
     pool = pool_rows() if pool is None else pool
     site = site_of(case, private, pool, adjacency)
-    with mock.patch.object(dp_sgd, "noise_multiplier_for", _calibrated):
+    with (
+        mock.patch.object(dp_sgd, "noise_multiplier_for", _calibrated),
+        mock.patch.object(ledger, "guarantee_of", _composed),
+    ):
         return protect(settings, site, rule or TopK(k=K), unit)
 
 
-_calibrated = functools.cache(noise_multiplier_for)  # takes seconds where units are sampled
+# both take seconds where units are sampled
+_calibrated = functools.cache(noise_multiplier_for)
+_composed = functools.cache(guarantee_of)
 
 
 def without_noise(case: Case, **changes) -> Protected:

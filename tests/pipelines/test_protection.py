@@ -214,7 +214,7 @@ def test_the_pair_spends_what_its_events_say():
 def test_dp_sgd_counts_every_step():
     of = protected(CASES["dp_sgd"])
     noise = of.scorer.settings.noise_multiplier
-    assert of.claim.events == (PoissonGaussian(noise, 0.5, 4, "scorer (dp_sgd)"),)
+    assert of.claim.events == (PoissonGaussian(noise, 0.5, 2, "scorer (dp_sgd)"),)
     full = protected(CASES["dp_gd"])
     noise = full.scorer.settings.noise_multiplier
     assert full.claim.mu == pytest.approx(math.sqrt(3) / noise)

@@ -121,11 +121,13 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
     if scorer.event is not None:
         events = (scorer.event, *events)
     ledger = Ledger(settings.adjacency, unit, events)
+    claim = ledger.guarantee() if events else None
+    epsilon = None if claim is None else claim.epsilon_at(budget.delta)
     return Protected(
         scorer=scorer.scorer,
         rule=rule if selection is None else selection.rule,
-        claim=ledger.guarantee() if events else None,
-        protection=_described(settings, ledger, scorer, selection, unit),
+        claim=claim,
+        protection=_described(settings, ledger, scorer, selection, epsilon),
     )
 
 
@@ -202,7 +204,7 @@ def _described(
     ledger: Ledger,
     scorer: ScorerPart,
     selection: SelectionPart | None,
-    unit: str,
+    epsilon: float | None,
 ) -> Protection:
     budget = settings.budget
     notes = [*scorer.notes, *(selection.notes if selection else ())]
@@ -215,8 +217,8 @@ def _described(
     return Protection(
         mechanism=settings.mechanism,
         adjacency=settings.adjacency,
-        unit=unit,
-        epsilon=ledger.guarantee().epsilon_at(budget.delta) if ledger.events else None,
+        unit=ledger.unit,
+        epsilon=epsilon,
         delta=budget.delta,
         covers=("scores", "selection", "model") if private_scorer else ("selection", "model"),
         events=ledger.lines(budget.delta),
