@@ -220,7 +220,10 @@ def release(pipeline: Pipeline) -> Release:
     """
     if pipeline.protect is None:
         raise InputError("protect", "is missing", "a release needs a private mechanism")
-    plan = replace(pipeline, protect=None).plan()
+    if pipeline.claim is not None:
+        raise InputError("claim", "is stated beside protect", "the guarantee is the claim")
+    # how an audit would attack is beside the point: canaries are no rows of a release
+    plan = replace(pipeline, protect=None, attack=AttackSettings(), policy=()).plan()
     site = site_of(plan, pipeline.protect.adjacency)
     made = protect(pipeline.protect, site, plan.rule, plan.unit)
     return make_release(made, plan.data.private, plan.data.pool)

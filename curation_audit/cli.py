@@ -207,6 +207,8 @@ def sweep(
         click.echo(json.dumps(tree | {"exit_code": outcome.exit_code}, indent=1))
     else:
         show_sweep(tree, outcome.page)
+    if json_logs:
+        click.echo(json.dumps({"event": "finished", "exit_code": outcome.exit_code}), err=True)
     return outcome.exit_code
 
 

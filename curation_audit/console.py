@@ -179,7 +179,11 @@ def show_result(result: "AuditResult") -> None:
             "leaks" if stage.headline.above_chance else "no leak found",
         )
     console.print(table)
-    for told in (*bound_lines(result.report), *claim_lines(result.report)):
+    for told in (
+        *protection_lines(result.report["protection"]),
+        *bound_lines(result.report),
+        *claim_lines(result.report),
+    ):
         console.print(escape(told))
     phase = result.run["phases"][0]
     if phase["n_reused"]:
@@ -221,6 +225,22 @@ def bound_lines(report: Mapping[str, Any]) -> Iterator[str]:
         least = f"epsilon >= {words.epsilon(one['epsilon'])}"
         shown = least if one["epsilon"] > 0 else "no bound on epsilon above 0"
         yield f"{bounds['stage']}: {shown} ({terms})"
+
+
+def protection_lines(protection: Mapping[str, Any] | None) -> Iterator[str]:
+    """How the curation was made private, if it was, and what a user should know of it."""
+    if protection is None:
+        return
+    epsilon = protection["epsilon"]
+    spent = "no noise" if epsilon is None else f"epsilon {epsilon:.4g}"
+    at = "" if epsilon is None else f" at delta {protection['delta']:g}"
+    stamp = "ABLATION, " if protection["ablation"] else ""
+    yield (
+        f"protection: {stamp}{protection['mechanism']}, {spent}{at}, {protection['adjacency']}, "
+        f"unit {protection['unit']}; covers {', '.join(protection['covers'])}"
+    )
+    for note in protection["notes"]:
+        yield f"note: {note}"
 
 
 def claim_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -270,7 +290,7 @@ def show_sweep(sweep: Mapping[str, Any], page: Path | None) -> None:
     for stage in stages:
         table.add_column(f"AUC, {stage}")
     for heading in ("ceiling", "epsilon at least", "claim"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "epsilon at least")
     for point in (sweep["unprotected"], *sweep["points"]):
         table.add_row(*_sweep_row(point, stages))
     console.print(table)
@@ -286,15 +306,18 @@ def show_sweep(sweep: Mapping[str, Any], page: Path | None) -> None:
 
 
 def _sweep_row(point: Mapping[str, Any], stages: Sequence[str]) -> list[str]:
+    from curation_audit.report import words
+
     by_stage = {stage["stage"]: stage for stage in point["stages"]}
     aucs = [f"{by_stage[name]['auc']['value']:.3f}" if name in by_stage else "-" for name in stages]
+    # each stage by itself: the largest of several would be no bound
     bounds = [
-        stage["bounds"][stage["declared"]]
+        f"{stage['stage']} {words.epsilon(stage['bounds'].get(stage['declared']))}"
         for stage in point["stages"]
-        if stage["declared"] is not None
     ]
     refuted = any(stage["refuted"] for stage in point["stages"])
     ceilings = point["ceilings"]
+    claim = "-" if ceilings is None else "REFUTED" if refuted else "not refuted"
     if point["mechanism"] is None:
         epsilon = "-"
     else:
@@ -306,8 +329,8 @@ def _sweep_row(point: Mapping[str, Any], stages: Sequence[str]) -> list[str]:
         _shown(point["usefulness"]["overlap"]),
         *aucs,
         "-" if ceilings is None else f"{ceilings['auc']:.3f}",
-        f"{max(bounds):.2f}" if bounds else "-",
-        "-" if ceilings is None else "REFUTED" if refuted else "not refuted",
+        "\n".join(bounds) or "-",
+        "AUDIT INVALID" if point["verdict"] == "audit invalid" else claim,
     ]
 
 

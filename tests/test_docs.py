@@ -18,6 +18,7 @@ from curation_audit.config.sections import (
     build_source,
 )
 from curation_audit.pipelines.downstream import DOWNSTREAM
+from curation_audit.pipelines.protection import MECHANISMS
 from curation_audit.pipelines.rules import RULES
 from curation_audit.pipelines.scorers import SCORERS
 
@@ -36,7 +37,7 @@ def test_the_pipeline_of_the_readme_is_one():
     build_attack(section.attack)
 
 
-@pytest.mark.parametrize("name", sorted([*ATTACKS, *SCORERS, *RULES, *DOWNSTREAM]))
+@pytest.mark.parametrize("name", sorted([*ATTACKS, *SCORERS, *RULES, *DOWNSTREAM, *MECHANISMS]))
 def test_the_readme_names_everything_there_is(name):
     assert f"`{name}`" in README
 

@@ -44,6 +44,7 @@ class Forecast:
     scorer: str
     rule: str
     downstream: str
+    protection: tuple[str, ...]
     attacks: Mapping[Stage, tuple[str, ...]]
     not_applicable: tuple[str, ...]
     smallest_fpr: float
@@ -65,6 +66,8 @@ class Forecast:
         yield "public pool", f"{self.n_pool:,} rows, {self.n_features} features"
         yield "test", f"{self.n_test:,} rows" if self.n_test else "none: utility is not measured"
         yield "pipeline", f"{self.scorer} -> {self.rule} -> {self.downstream}"
+        for line in self.protection:
+            yield "protection", line
         yield (
             "curations",
             (
@@ -134,6 +137,7 @@ def forecast(plan: AuditPlan) -> Forecast:
         scorer=plan.scorer.name,
         rule=plan.rule.name,
         downstream="no model" if plan.downstream is None else plan.downstream.name,
+        protection=_protection(plan),
         attacks=_by_stage(plan, run),
         not_applicable=_grouped_by_need(missing),
         smallest_fpr=smallest_fpr(plan),
@@ -185,6 +189,14 @@ def resolvable(plan: AuditPlan) -> dict[BoundMethod, float]:
     }
     methods = {method.name: method for method in (*GUESSES, *PAIR_MEAN, *RATES)}
     return {name: methods[name].resolution(*size, *terms) for name, size in sizes.items()}
+
+
+def _protection(plan: AuditPlan) -> tuple[str, ...]:
+    """The mechanism, what it spends, and what a user should know of it."""
+    of = plan.protection
+    if of is None:
+        return ()
+    return (of.mechanism, *of.events, *of.sensitivities, *of.notes)
 
 
 def _canaries(plan: AuditPlan) -> str:

@@ -14,7 +14,7 @@ from curation_audit.config.tree import override, read_tree
 from curation_audit.dp.conditions import check_settings
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
-from curation_audit.pipelines.protection.protect import parts_of
+from curation_audit.pipelines.protection.protect import ProtectSettings, parts_of
 from curation_audit.sweeping.plan import EPSILONS, SweepPlan, SweepSettings, plan_sweep
 
 ALL = "all"
@@ -56,39 +56,55 @@ def load_sweep(
 def _settings(section: PipelineSection, asked: Asked) -> tuple[SweepSettings, bool]:
     own = section.sweep
     protect = section.curate.protect or {}
-    adjacency: Any = asked.adjacency or own.adjacency or protect.get("adjacency")
-    delta: Any = asked.delta or own.delta or protect.get("delta")
+    adjacency: Any = _first(asked.adjacency, own.adjacency, protect.get("adjacency"))
+    delta: Any = _first(asked.delta, own.delta, protect.get("delta"))
     for key, value, hint in (
         ("adjacency", adjacency, "state which sets are neighbours, e.g. zero_out"),
         ("delta", delta, "give it as a number, e.g. 1e-5; it is never derived from a secret size"),
     ):
         if value is None:
             raise Problem(("sweep",), f"{key!r} is missing", hint)
-    named = asked.mechanisms or own.mechanisms
+    named = _first(asked.mechanisms, own.mechanisms)
     every = named in (ALL, (ALL,), [ALL])
     if named is None and "mechanism" in protect:
         named = (str(protect["mechanism"]),)
-    scorers, selection = _mechanism_settings(section)
+    stated = _stated(section)
+    scorers, selection = _mechanism_settings(section, stated)
     settings = SweepSettings(
         adjacency=adjacency,
         delta=delta,
-        epsilons=tuple(asked.epsilons or own.epsilon or EPSILONS),
+        epsilons=tuple(_first(asked.epsilons, own.epsilon, EPSILONS)),
         mechanisms=() if every or named is None else tuple(named),
         relevant={name: tuple(values) for name, values in own.relevant.items()},
         scorers=scorers,
         selection=selection,
+        unit=None if stated is None else stated.unit,
+        fitted_on={} if stated is None else stated.fitted_on,
         **({} if own.repeats is None else {"repeats": own.repeats}),
     )
     return settings, every
 
 
-def _mechanism_settings(section: PipelineSection) -> tuple[dict[str, Any], NoisySelection]:
+def _first(*values: Any) -> Any:
+    """The first that is not ``None``."""
+    return next((value for value in values if value is not None), None)
+
+
+def _stated(section: PipelineSection) -> ProtectSettings | None:
+    """What ``curate.protect`` says, if it is there."""
+    if section.curate.protect is None:
+        return None
+    method = str(section.curate.scorer.get("method"))
+    return built(("curate", "protect"), build_protect, section.curate.protect, method)
+
+
+def _mechanism_settings(
+    section: PipelineSection, own: ProtectSettings | None
+) -> tuple[dict[str, Any], NoisySelection]:
     """Settings by mechanism: those of ``sweep.settings``, else those of ``curate.protect``."""
     scorers: dict[str, Any] = {}
     selection = NoisySelection()
-    if section.curate.protect is not None:
-        method = str(section.curate.scorer.get("method"))
-        own = built(("curate", "protect"), build_protect, section.curate.protect, method)
+    if own is not None:
         name = parts_of(own.mechanism)[0]
         if name is not None and own.scorer is not None:
             scorers[name] = own.scorer

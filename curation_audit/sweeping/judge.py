@@ -1,7 +1,7 @@
 """From points to a conclusion: where the curve bends, and one plain sentence."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from curation_audit.results import Adjacency
@@ -64,24 +64,14 @@ def conclude(
     delta: float,
 ) -> str:
     """One paragraph that a reader without statistics can act on."""
-    refuted = sorted(
-        {
-            f"{point.mechanism} at epsilon {point.epsilon:g}"
-            for point in points
-            for stage in point.stages
-            if stage.refuted and point.epsilon is not None
-        }
-    )
-    if refuted:
-        return (
-            f"Do not use these results: the guarantee of {', '.join(refuted)} is refuted by what "
-            "was measured. The mechanism, its constants or its implementation is wrong."
-        )
-    found = [knee for knee in knees if knee.epsilon is not None]
+    wrong = _wrong(points, unprotected)
+    if wrong is not None:
+        return f"Do not use these results: {wrong}"
+    ablations = {point.mechanism for point in points if point.ablation}
+    found = [k for k in knees if k.epsilon is not None and k.mechanism not in ablations]
     neighbours = NEIGHBOURS[adjacency].format(unit=unit)
     if not found:
-        why = "; ".join(dict.fromkeys(f"{k.mechanism}: {k.reason}" for k in knees))
-        return f"No point of this sweep is recommended ({why})."
+        return f"No point of this sweep is recommended ({_why_none(knees, ablations)})."
     best = min(found, key=lambda knee: (knee.epsilon or math.inf, -(knee.share or 0)))
     point = next(p for p in points if p.mechanism == best.mechanism and p.epsilon == best.epsilon)
     accuracy = point.usefulness.accuracy
@@ -93,6 +83,39 @@ def conclude(
         else ""
     )
     return f"{told} {_attacked(point, unprotected)}".strip()
+
+
+def _wrong(points: Sequence[PointResult], unprotected: PointResult) -> str | None:
+    """What makes the sweep worthless: a failed control, or else a refuted guarantee."""
+    invalid = [_named(one) for one in (unprotected, *points) if one.verdict == "audit invalid"]
+    if invalid:
+        return (
+            f"a control of the audit of {', '.join(invalid)} found a leak where there is none. "
+            "No number can be trusted until the cause is found."
+        )
+    refuted = [_named(one) for one in points if any(stage.refuted for stage in one.stages)]
+    if refuted:
+        return (
+            f"the guarantee of {', '.join(refuted)} is refuted by what was measured. "
+            "The mechanism, its constants or its implementation is wrong."
+        )
+    return None
+
+
+def _named(point: PointResult) -> str:
+    if point.mechanism is None:
+        return "the unprotected pipeline"
+    at = "without noise" if point.epsilon is None else f"at epsilon {point.epsilon:g}"
+    return f"{point.mechanism} {at}"
+
+
+def _why_none(knees: Sequence[Knee], ablations: Collection[str | None]) -> str:
+    reasons = {
+        knee.mechanism: "an ablation" if knee.mechanism in ablations else knee.reason
+        for knee in knees
+    }
+    told = "; ".join(f"{mechanism}: {reason}" for mechanism, reason in reasons.items())
+    return told or "no mechanism is possible here"
 
 
 def _attacked(point: PointResult, unprotected: PointResult) -> str:

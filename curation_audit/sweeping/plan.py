@@ -2,15 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError, one_of
-from curation_audit.dp.calibration import check_delta
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION
-from curation_audit.pipelines.protection.base import Budget, ScorerMechanism, Site
+from curation_audit.pipelines.protection.base import Budget, ScorerMechanism, Site, known_settings
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 from curation_audit.pipelines.protection.protect import (
     NATURAL,
@@ -31,7 +30,8 @@ class SweepSettings:
 
     ``repeats``: real curations with fresh noise per point. ``relevant``: categories of pool rows,
     by column (``label`` for the labels), whose share among the picks is reported. ``scorers`` and
-    ``selection`` hold settings of mechanisms, by name, that are not their defaults.
+    ``selection`` hold settings of mechanisms, by name, that are not their defaults. ``unit`` and
+    ``fitted_on`` are those of ``ProtectSettings``.
     """
 
     adjacency: Adjacency
@@ -42,6 +42,8 @@ class SweepSettings:
     relevant: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scorers: Mapping[str, ScorerMechanism] = field(default_factory=dict)
     selection: NoisySelection = field(default_factory=NoisySelection)
+    unit: str | None = None
+    fitted_on: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the words and the numbers."""
@@ -51,10 +53,25 @@ class SweepSettings:
         for epsilon in self.epsilons:
             if not epsilon > 0:
                 raise SettingError("sweep.epsilon", f"found {epsilon:g}", "expected more than 0")
+        if not 0 < self.delta < 1:
+            raise SettingError("sweep.delta", f"found {self.delta}", "expected a number in (0, 1)")
         if self.repeats < 2:
             raise SettingError("sweep.repeats", f"found {self.repeats}", "expected 2 or more")
         for mechanism in self.mechanisms:
-            parts_of(mechanism)
+            try:
+                parts_of(mechanism)
+            except SettingError as error:
+                raise SettingError("sweep.mechanisms", error.problem, error.hint) from None
+        # a point's folder is named by it
+        _once("sweep.epsilon", [f"{epsilon:g}" for epsilon in self.epsilons])
+        _once("sweep.mechanisms", [name.replace(" ", "") for name in self.mechanisms])
+
+
+def _once(path: str, names: Sequence[str]) -> None:
+    """Raise ``SettingError`` where a name stands twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingError(path, f"found {name} twice", "once will do")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +110,17 @@ class SweepPlan:
         slug = UNPROTECTED if point is None else point.slug
         folder = None if out is None else out / "points" / slug
         run = dataclasses.replace(self.base.run, out=folder)
-        base = dataclasses.replace(self.base, run=run, policy=(), n_claims=self.n_claims)
+        # bounds are stated at the delta of the claims, and no claim but theirs is tested
+        attack = dataclasses.replace(self.base.attack, delta=self.settings.delta)
+        base = dataclasses.replace(
+            self.base,
+            run=run,
+            attack=attack,
+            policy=(),
+            claim=None,
+            n_claims=self.n_claims,
+            configuration=_at_delta(self.base.configuration, self.settings.delta),
+        )
         return base if point is None else protected(base, self.settings, point)
 
 
@@ -105,19 +132,24 @@ def plan_sweep(base: AuditPlan, settings: SweepSettings, *, every: bool = False)
     """
     if base.protection is not None:
         raise ValueError("a sweep starts from the pipeline without protection.")
-    check_delta(settings.delta, base.data.private.n_units)
+    if settings.delta >= 1 / base.data.private.n_units:
+        raise SettingError(  # without the number, which add_remove keeps secret
+            "sweep.delta",
+            f"found {settings.delta:g}, at which a unit could be released as it is",
+            "expected less than one over the number of units",
+        )
     asked = every_mechanism(base) if every else settings.mechanisms or natural(base)
-    largest = max((e for e in settings.epsilons if math.isfinite(e)), default=math.inf)
     left_out: dict[str, str] = {}
     possible = []
     for mechanism in asked:
         try:
-            protected(base, settings, Point(mechanism, largest))
+            for epsilon in settings.epsilons:
+                protected(base, settings, Point(mechanism, epsilon))
             possible.append(mechanism)
         except SettingError as error:
             if not every:
                 raise
-            left_out[mechanism] = f"{error.problem}; {error.hint}"
+            left_out[mechanism] = "; ".join(filter(None, (error.problem, error.hint)))
     points = tuple(Point(name, epsilon) for name in possible for epsilon in settings.epsilons)
     return SweepPlan(base=base, settings=settings, points=points, left_out=left_out)
 
@@ -155,8 +187,10 @@ def protected(base: AuditPlan, settings: SweepSettings, point: Point) -> AuditPl
         mechanism=point.mechanism,
         adjacency=settings.adjacency,
         budget=Budget(epsilon=point.epsilon, delta=settings.delta),
-        scorer=settings.scorers.get(name) if name else None,
+        scorer=settings.scorers.get(name, MECHANISMS[name]()) if name else None,
         selection=settings.selection if noisy else None,
+        unit=settings.unit,
+        fitted_on=settings.fitted_on,
     )
     made = protect(own, site_of(base, settings.adjacency), base.rule, base.unit)
     seen = tuple(stage for stage in base.threat.observes if stage in made.protection.covers)
@@ -167,7 +201,7 @@ def protected(base: AuditPlan, settings: SweepSettings, point: Point) -> AuditPl
         claim=made.claim,
         protection=made.protection,
         threat=dataclasses.replace(base.threat, observes=seen),
-        configuration=_configured(base, settings, point),
+        configuration=_configured(base, own),
     )
 
 
@@ -183,16 +217,30 @@ def site_of(base: AuditPlan, adjacency: Adjacency) -> Site:
     )
 
 
-def _configured(base: AuditPlan, settings: SweepSettings, point: Point) -> dict[str, object]:
-    """The base's configuration with the protection of the point in it."""
-    tree = dict(base.configuration)
-    tree["curate"] = {
-        **dict(tree.get("curate", {})),
-        "protect": {
-            "mechanism": point.mechanism,
-            "epsilon": point.epsilon if math.isfinite(point.epsilon) else "inf",
-            "delta": settings.delta,
-            "adjacency": settings.adjacency,
-        },
+def _at_delta(configuration: Mapping[str, Any], delta: float) -> dict[str, Any]:
+    """The configuration with the delta of the bounds, where it holds settings of attacks."""
+    if "attack" not in configuration:
+        return dict(configuration)
+    return {**configuration, "attack": {**configuration["attack"], "delta": delta}}
+
+
+def _configured(base: AuditPlan, own: ProtectSettings) -> dict[str, Any]:
+    """The base's configuration with the protection of the point in it, as a file would say it."""
+    epsilon = own.budget.epsilon
+    of_parts = {
+        name: getattr(part, name)
+        for part in (own.scorer, own.selection)
+        if part is not None
+        for name in known_settings(type(part))
     }
-    return tree
+    protection: dict[str, Any] = {
+        "mechanism": own.mechanism,
+        "epsilon": "inf" if own.budget.unlimited else epsilon,
+        "delta": own.budget.delta,
+        "adjacency": own.adjacency,
+        **{name: value for name, value in of_parts.items() if value is not None},
+        **({"fitted_on": dict(own.fitted_on)} if own.fitted_on else {}),
+        **({} if own.unit is None else {"unit": own.unit}),
+    }
+    curate = {**base.configuration.get("curate", {}), "protect": protection}
+    return {**base.configuration, "curate": curate}

@@ -16,7 +16,7 @@ from curation_audit.dp.claims import Claim
 from curation_audit.report import words
 from curation_audit.report.sweep_page import render_sweep, validate_sweep
 from curation_audit.results import StageBounds, StageResult, to_plain
-from curation_audit.storage import content_key, locked, write_atomically
+from curation_audit.storage import array_digest, content_key, locked, sweep, write_atomically
 from curation_audit.sweeping.judge import conclude, knee_of
 from curation_audit.sweeping.plan import Point, SweepPlan
 from curation_audit.sweeping.results import (
@@ -81,7 +81,7 @@ def run_sweep(plan: SweepPlan, progress: Progress | None = None) -> SweepOutcome
 def _point(plan: SweepPlan, point: Point | None, reference: Reference) -> PointResult:
     """One point, from its folder where it was finished with the same everything."""
     audit = plan.audit(point)
-    key = _key(plan, audit)
+    key = _key(plan, audit, reference)
     path = None if audit.run.out is None else audit.run.out / "point.json"
     stored = None if path is None else _stored(path, key)
     if stored is not None:
@@ -93,17 +93,18 @@ def _point(plan: SweepPlan, point: Point | None, reference: Reference) -> PointR
     return found
 
 
-def _key(plan: SweepPlan, audit: AuditPlan) -> str:
+def _key(plan: SweepPlan, audit: AuditPlan, reference: Reference) -> str:
     """What a point's result hangs on."""
     settings = plan.settings
     return content_key(
         {
             **plan_parts(audit),
+            "protection": to_plain(audit.protection),
+            "compared with": array_digest(asdict(reference)),
             "threat": asdict(audit.threat),
             "attack": to_plain(audit.attack),
             "n_claims": audit.n_claims,
             "repeats": settings.repeats,
-            "relevant": {name: list(values) for name, values in settings.relevant.items()},
             "unit": audit.unit,
         }
     )
@@ -114,7 +115,7 @@ def _stored(path: Path, key: str) -> PointResult | None:
     try:
         tree = json.loads(path.read_text())
         return point_from_plain(tree["point"]) if tree["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -276,6 +277,7 @@ def _written(plan: SweepPlan, result: SweepResult) -> Path:
         raise ValueError("this sweep has no folder.")
     release = plan.base.run.out / "release"
     release.mkdir(parents=True, exist_ok=True)
+    sweep(release)
     tree = sweep_tree(plan, result)
     validate_sweep(tree)
     write_atomically(release / "sweep.json", json_bytes(tree))

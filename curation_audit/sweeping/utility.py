@@ -102,32 +102,50 @@ def usefulness(
     """Sum up repeated curations; ``scored``: their scores may leave, so they are compared."""
     mask = curated.observation.selection.mask()
     sizes = mask.sum(axis=1)
-    overlap = (mask & reference.picked).sum(axis=1) / max(1, int(reference.picked.sum()))
-    correlation = None
-    if scored and np.ptp(reference.scores) > 0:
+    overlap, correlation, relevant = None, None, None
+    if reference.picked.any():
+        overlap = (mask & reference.picked).sum(axis=1) / reference.picked.sum()
+    if scored:
         correlation = _rank_correlations(curated.observation.scores, reference.scores)
-    relevant = None
-    if reference.relevant is not None:
-        relevant = (mask & reference.relevant).sum(axis=1) / np.maximum(sizes, 1)
+    if reference.relevant is not None and sizes.min() > 0:
+        relevant = (mask & reference.relevant).sum(axis=1) / sizes
     return Usefulness(
         n_repeats=len(mask),
         n_picked=round(float(sizes.mean())),
         metric=plan.utility,
         accuracy=_accuracy(plan, curated, confidence),
-        overlap=mean_estimate(overlap, confidence),
-        rank_correlation=None if correlation is None else mean_estimate(correlation, confidence),
-        relevant=None if relevant is None else mean_estimate(relevant, confidence),
+        overlap=_mean(overlap, confidence, least=0.0),
+        rank_correlation=_mean(correlation, confidence, least=-1.0),
+        relevant=_mean(relevant, confidence, least=0.0),
     )
 
 
-def _rank_correlations(scores: Scores, reference: Floats) -> Floats:
-    """Spearman's correlation of every row of scores (S, m) with a reference (m,), (S,)."""
+def _mean(values: Floats | None, confidence: float, least: float) -> Estimate | None:
+    """The mean of values between ``least`` and 1."""
+    if values is None:
+        return None
+    return _within(mean_estimate(values, confidence), least)
+
+
+def _within(found: Estimate, least: float) -> Estimate:
+    """The estimate with its interval cut to [least, 1]."""
+    low, high = max(least, found.low), min(1.0, found.high)
+    return dataclasses.replace(found, low=low, high=high)
+
+
+def _rank_correlations(scores: Scores, reference: Floats) -> Floats | None:
+    """Spearman's correlation of every row of scores (S, m) with a reference (m,), (S,).
+
+    ``None`` where some of them are all equal, and so have no order.
+    """
     ranks = stats.rankdata(scores, axis=1)
     ranks = ranks - ranks.mean(axis=1, keepdims=True)
     other = stats.rankdata(reference)
     other = other - other.mean()
     length = np.linalg.norm(ranks, axis=1) * np.linalg.norm(other)
-    correlations: Floats = (ranks @ other) / np.where(length > 0, length, 1)
+    if not length.all():
+        return None
+    correlations: Floats = np.clip((ranks @ other) / length, -1, 1)
     return correlations
 
 
@@ -150,13 +168,21 @@ def _accuracy(plan: AuditPlan, curated: Curated, confidence: float) -> Estimate 
         return None
     value = float(np.clip(curated.utility.mean(), 0, 1))
     counts = np.bincount(test.labels)
-    variance = (
-        value * (1 - value) / len(test)
-        if plan.utility == "accuracy"
-        else auc_variance(value, *(int(n) for n in counts[counts > 0][:2]))
-    )
-    found = mean_estimate(curated.utility, confidence, variance)
-    return Estimate(found.value, max(0.0, found.low), min(1.0, found.high), confidence)
+    counts = counts[counts > 0]
+    if plan.utility == "accuracy":
+        inner = off_the_edge(value, len(test))
+        variance = inner * (1 - inner) / len(test)
+    else:
+        variance = auc_variance(off_the_edge(value, int(counts.min())), *map(int, counts[:2]))
+    return _within(mean_estimate(curated.utility, confidence, variance), 0.0)
+
+
+def off_the_edge(share: float, n: int) -> float:
+    """A share of n as if four more were half of it (Agresti & Coull 1998).
+
+    It is what a variance is taken at: at 0 or 1 there would be none, however few were seen.
+    """
+    return (share * n + 2) / (n + 4)
 
 
 def auc_variance(auc: float, n_negative: int, n_positive: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from curation_audit.pipelines.protection.centroid_votes import CentroidVotes
 from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
+from curation_audit.pipelines.protection.module_sgd import ModuleSgd
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 
 MECHANISMS: Final[dict[str, type[Any]]] = {
@@ -16,6 +17,7 @@ MECHANISMS: Final[dict[str, type[Any]]] = {
     "dp_gd": DpGd,
     "dp_sgd": DpSgd,
     "gaussian_mean": GaussianMean,
+    "module_sgd": ModuleSgd,
 }
 """Private scorers; ``NAME + noisy_top_k`` puts noise on the selection, too."""
 

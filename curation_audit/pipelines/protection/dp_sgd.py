@@ -48,28 +48,41 @@ class DpSgd:
         """Calibrate the noise multiplier."""
         pool = site.pool.features
         public = MeanMap.of_pool(pool, "inner_product", center=False, whiten=self.precondition)
-        noise = self._noise(budget, beside, site)
-        settings = self._settings(noise, site, public.query(pool))
-        event = None
-        if settings.noise_multiplier > 0:
-            event = PoissonGaussian(
-                settings.noise_multiplier, settings.sampling_rate, settings.steps, self._what
-            )
+        name = "dp_gd" if self.sampling_rate == 1 else self.name
+        settings, event = self.calibrated(
+            budget, beside, site, f"scorer ({name})", public.query(pool)
+        )
         scorer = PrivateClassifier(
             settings=settings, adjacency_of_claim=site.adjacency, map=public, device=site.device
         )
-        return ScorerPart(
-            scorer=scorer,
-            event=event,
-            sensitivity=(
-                f"a step's sum moves by at most C = {self.clip:g} in L2 where a unit's clipped "
-                "gradient enters or leaves it (by 2 C where one is replaced)"
-            ),
+        return ScorerPart(scorer=scorer, event=event, sensitivity=self.argument(self.clip))
+
+    def calibrated(
+        self,
+        budget: Budget,
+        beside: Sequence[Event],
+        site: Site,
+        what: str,
+        pool: Features | None = None,
+    ) -> tuple[DpSgdSettings, Event | None]:
+        """All public constants, and the event (``None`` without noise).
+
+        ``pool`` (m, p), as the network sees it, gives the learning rate where none is set.
+        """
+        settings = self._settings(self._noise(budget, beside, site), site, pool)
+        if settings.noise_multiplier == 0:
+            return settings, None
+        return settings, PoissonGaussian(
+            settings.noise_multiplier, settings.sampling_rate, settings.steps, what
         )
 
-    @property
-    def _what(self) -> str:
-        return "scorer (dp_gd)" if self.sampling_rate == 1 else f"scorer ({self.name})"
+    @staticmethod
+    def argument(clip: float) -> str:
+        """Why a step's sensitivity is what it is."""
+        return (
+            f"a step's sum moves by at most C = {clip:g} in L2 where a unit's clipped gradient "
+            "enters or leaves it (by 2 C where one is replaced)"
+        )
 
     def _noise(self, budget: Budget, beside: Sequence[Event], site: Site) -> float:
         if budget.unlimited:
@@ -82,7 +95,7 @@ class DpSgd:
             raise SettingError(PATH, str(error).rstrip(".")) from None
 
     def _settings(
-        self, noise_multiplier: float, site: Site, pool: Features
+        self, noise_multiplier: float, site: Site, pool: Features | None
     ) -> DpSgdSettings:
         expected = self.expected_units
         if expected is None:
@@ -136,11 +149,13 @@ class DpGd:
         return DpSgd(sampling_rate=1.0, **same).prepare(budget, beside, site)
 
 
-def _safe_rate(pool: Features, l2: float) -> float:
+def _safe_rate(pool: Features | None, l2: float) -> float:
     """One over the largest curvature of the objective, if private rows were like the pool's (m, p).
 
     Both sides weigh one, so the objective is twice as curved as the pool's side alone.
     """
+    if pool is None:
+        raise SettingError(f"{PATH}.learning_rate", "is missing", "give a public number")
     rows = np.concatenate([pool, np.ones((len(pool), 1))], axis=1).astype(np.float64)
     largest = float(np.linalg.eigvalsh(rows.T @ rows / len(rows))[-1])
     rate = 1 / (2 * LARGEST_CURVATURE * largest + l2)

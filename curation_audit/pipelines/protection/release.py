@@ -65,18 +65,22 @@ class Release:
     def save(self, path: Path | str) -> Path:
         """Write to one npz file, without pickle; the file appears whole or not at all."""
         target = Path(path)
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         head = {"format": FORMAT, "map": self.map.name, "card": self.card()}
         arrays: dict[str, Any] = {
             "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
             "weights": self.weights,
             **_arrays_of(self.map),
         }
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         return target
 
     @classmethod
@@ -109,8 +113,7 @@ def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Rele
         InputError: for a mechanism without noise, or one whose release is not a scorer.
     """
     scorer = protected.scorer
-    if protected.claim is None:
-        raise InputError("curate.protect.epsilon", "is infinite", "a release needs noise")
+    _check_scorer_is_private(protected)
     everyone = np.ones((1, private.n_units), dtype=bool)
     if isinstance(scorer, NoisySum):
         weights = scorer.mechanism.release(scorer.vectors(private), everyone, [SecureNoise()])[0]
@@ -132,6 +135,23 @@ def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Rele
             "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
         )
     return Release(scorer.map, weights, _facts(protected))
+
+
+def _check_scorer_is_private(protected: Protected) -> None:
+    """Refuse what would be released without noise: noise on the selection leaves the scorer bare.
+
+    Raises:
+        InputError: for such a mechanism.
+    """
+    if protected.claim is None:
+        raise InputError("curate.protect.epsilon", "is infinite", "a release needs noise")
+    if "scores" not in protected.protection.covers:
+        raise InputError(
+            "curate.protect.mechanism",
+            f"{protected.protection.mechanism} puts noise on the selection only, so that its "
+            "scorer must never leave",
+            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
+        )
 
 
 def _operating_system() -> SecretRandomness:

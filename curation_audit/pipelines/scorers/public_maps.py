@@ -16,6 +16,7 @@ from curation_audit.types import Features, Floats, Indices
 Metric: TypeAlias = Literal["cosine", "inner_product"]
 RELATIVE_RANK = 1e-6
 ROWS_PER_BLOCK = 65536
+MOST_FITTED = 50_000  # rows that clusters are fitted to
 
 
 class PublicMap(Protocol):
@@ -109,10 +110,14 @@ class VotesMap:
 
     @classmethod
     def of_pool(cls, pool: Features, clusters: int, seed: int) -> "VotesMap":
-        """K-means on the pool's rows of length one (spherical), by a public seed."""
+        """K-means on the pool's rows of length one, or on some of a large pool, by a public seed."""
         from sklearn.cluster import KMeans
 
-        found = KMeans(clusters, n_init=1, random_state=seed).fit(unit_rows(pool))
+        rows = unit_rows(pool)
+        if len(rows) > MOST_FITTED:
+            chosen = np.random.default_rng(seed).permutation(len(rows))[:MOST_FITTED]
+            rows = rows[np.sort(chosen)]
+        found = KMeans(clusters, n_init=1, random_state=seed).fit(rows)
         centroids = np.asarray(unit_rows(found.cluster_centers_), dtype=np.float64)
         nearest = _nearest(pool, centroids)
         return cls(centroids, np.bincount(nearest, minlength=len(centroids)))
