@@ -279,18 +279,18 @@ def summary(result: "AuditResult") -> dict[str, Any]:
 
 def show_sweep(sweep: Mapping[str, Any], page: Path | None) -> None:
     """The points of a sweep and its conclusion, on standard output."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     console = _console()
-    table = Table(title=f"What privacy costs (delta {sweep['delta']:g}, {sweep['adjacency']})")
+    title = f"What privacy costs (delta {sweep['delta']:g}, {sweep['adjacency']})"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # 11 columns: no lines
     stages = list(dict.fromkeys(s["stage"] for p in sweep["points"] for s in p["stages"]))
-    for heading in ("mechanism", "epsilon", sweep["random"]["metric"], "overlap"):
-        table.add_column(heading, no_wrap=heading == "mechanism")
-    for stage in stages:
-        table.add_column(f"AUC, {stage}")
-    for heading in ("ceiling", "epsilon at least", "claim"):
-        table.add_column(heading, no_wrap=heading == "epsilon at least")
+    aucs = [f"AUC\n{stage}" for stage in (*stages, "ceiling")]
+    worth = (sweep["random"]["metric"], "overlap")
+    for heading in ("mechanism", "epsilon", *worth, *aucs, "epsilon\nat least", "claim"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "mechanism")
     for point in (sweep["unprotected"], *sweep["points"]):
         table.add_row(*_sweep_row(point, stages))
     console.print(table)
@@ -311,10 +311,9 @@ def _sweep_row(point: Mapping[str, Any], stages: Sequence[str]) -> list[str]:
     by_stage = {stage["stage"]: stage for stage in point["stages"]}
     aucs = [f"{by_stage[name]['auc']['value']:.3f}" if name in by_stage else "-" for name in stages]
     # each stage by itself: the largest of several would be no bound
-    bounds = [
-        f"{stage['stage']} {words.epsilon(stage['bounds'].get(stage['declared']))}"
-        for stage in point["stages"]
-    ]
+    declared = {one["stage"]: one["bounds"].get(one["declared"]) for one in point["stages"]}
+    bounds = [f"{stage} {words.epsilon(bound)}" for stage, bound in declared.items() if bound]
+    unshown = "nothing shown" if any(bound == 0 for bound in declared.values()) else "-"
     refuted = any(stage["refuted"] for stage in point["stages"])
     ceilings = point["ceilings"]
     claim = "-" if ceilings is None else "REFUTED" if refuted else "not refuted"
@@ -323,13 +322,13 @@ def _sweep_row(point: Mapping[str, Any], stages: Sequence[str]) -> list[str]:
     else:
         epsilon = "no noise" if point["epsilon"] is None else f"{point['epsilon']:g}"
     return [
-        point["mechanism"] or "unprotected",
+        (point["mechanism"] or "unprotected").replace(" + ", " +\n"),
         epsilon,
         _shown(point["usefulness"]["accuracy"]),
         _shown(point["usefulness"]["overlap"]),
         *aucs,
         "-" if ceilings is None else f"{ceilings['auc']:.3f}",
-        "\n".join(bounds) or "-",
+        "\n".join(bounds) or unshown,
         "AUDIT INVALID" if point["verdict"] == "audit invalid" else claim,
     ]
 

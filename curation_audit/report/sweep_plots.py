@@ -8,32 +8,34 @@ from curation_audit.report.plots import BLUE, CHANCE, GREY, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, and a mark of its own for each: told apart in grey, too
 COLOURS: Final = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1d2430")
 MARKS: Final = ("o", "s", "^", "D", "v", "P", "X")
 STAGES: Final = ("scores", "selection", "model", "joint")
-HEIGHT: Final = 300
+HEIGHT: Final = 260
+LINE, COLUMNS = 15, 2  # of a legend
+APART: Final = 1.05  # marks that would hide one another's intervals
 
 
 def utility_curves(sweep: Mapping[str, Any]) -> str:
     """Accuracy against epsilon, a line for each mechanism, beside the three references."""
     with svg.style():
-        figure = svg.new_figure(HEIGHT + 30)
+        figure = svg.new_figure(HEIGHT + LINE * (3 + len(mechanisms(sweep))) / COLUMNS)
         axes = figure.add_subplot()
-        for name, colour, dash in (
-            ("unprotected", "#1d2430", "-"),
-            ("random", GREY, (0, (4, 3))),
-            ("public_only", GREY, (0, (1, 2))),
+        for name, own, colour, dash in (
+            ("unprotected", sweep["unprotected"]["usefulness"], "#1d2430", "-"),
+            ("random picks", sweep["random"], GREY, (0, (4, 3))),
+            ("whole pool", sweep["public_only"], GREY, (0, (1, 2))),
         ):
-            own = sweep["unprotected"]["usefulness"] if name == "unprotected" else sweep[name]
             if own["accuracy"] is not None:
                 axes.axhline(
                     own["accuracy"]["value"],
                     color=colour,
                     linestyle=dash,
                     linewidth=1.2,
-                    label=name.replace("_", " "),
+                    label=name,
                 )
         for i, mechanism in enumerate(mechanisms(sweep)):
             points = [p for p in of(sweep, mechanism) if p["usefulness"]["accuracy"] is not None]
@@ -41,7 +43,7 @@ def utility_curves(sweep: Mapping[str, Any]) -> str:
             _line(axes, [place(p, sweep) for p in points], estimates, i, mechanism)
         _epsilon_axis(axes, sweep)
         axes.set_ylabel(f"{sweep['random']['metric']} on the test set")
-        axes.legend(fontsize=9, loc="lower right")
+        _legend(figure)
         described = "Accuracy against epsilon by mechanism; the table has the numbers."
         return svg.inline_svg(figure, name="sweep-utility", description=described)
 
@@ -50,7 +52,7 @@ def attack_curves(sweep: Mapping[str, Any], mechanism: str, measure: str, number
     """``auc`` or ``tpr_at_one_percent`` against epsilon by stage, under the claim's ceiling."""
     points = of(sweep, mechanism)
     with svg.style():
-        figure = svg.new_figure(HEIGHT)
+        figure = svg.new_figure(HEIGHT + 3 * LINE)
         axes = figure.add_subplot()
         chance = 0.5 if measure == "auc" else 0.01
         axes.axhline(chance, **CHANCE)
@@ -69,7 +71,7 @@ def attack_curves(sweep: Mapping[str, Any], mechanism: str, measure: str, number
             _line(axes, places, [estimate for _, estimate in there], i, stage)
         _epsilon_axis(axes, sweep)
         axes.set_ylabel("AUC of the headline attack" if measure == "auc" else "TPR at FPR 1 %")
-        axes.legend(fontsize=9, loc="upper left")
+        _legend(figure)
         described = f"{axes.get_ylabel()} against epsilon by stage; the table has the numbers."
         return svg.inline_svg(figure, name=f"sweep-{measure}-{number}", description=described)
 
@@ -78,7 +80,7 @@ def bound_curves(sweep: Mapping[str, Any], mechanism: str, number: int) -> str:
     """Measured lower bounds on epsilon against the claimed epsilon."""
     points = [point for point in of(sweep, mechanism) if point["ceilings"] is not None]
     with svg.style():
-        figure = svg.new_figure(HEIGHT)
+        figure = svg.new_figure(HEIGHT + 5 * LINE)
         axes = figure.add_subplot()
         claimed = [point["ceilings"]["epsilon"] for point in points]
         axes.plot(claimed, claimed, color="#1d2430", linestyle="-.", label="the claim")
@@ -102,10 +104,10 @@ def bound_curves(sweep: Mapping[str, Any], mechanism: str, number: int) -> str:
                     markerfacecolor=COLOURS[i] if filled else "white",
                     label=stage if filled else f"{stage}, if Gaussian",
                 )
-        axes.set_xscale("log")
+        _log_axis(axes, claimed, [f"{epsilon:.3g}" for epsilon in claimed])
         axes.set_xlabel("claimed epsilon")
         axes.set_ylabel("epsilon at least")
-        axes.legend(fontsize=8, loc="upper left")
+        _legend(figure)
         described = "Lower bounds on epsilon against the claim; the table has the numbers."
         return svg.inline_svg(figure, name=f"sweep-bounds-{number}", description=described)
 
@@ -137,10 +139,20 @@ def _epsilon_axis(axes: "Axes", sweep: Mapping[str, Any]) -> None:
     if any(point["epsilon"] is None for point in sweep["points"]):
         ticks.append(_without_noise(sweep))
         labels.append("no noise")
+    _log_axis(axes, ticks, labels)
+    axes.set_xlabel("epsilon")
+
+
+def _legend(figure: "Figure") -> None:
+    """Above the axes, where it hides nothing."""
+    figure.legend(fontsize=9, loc="outside upper left", ncols=COLUMNS)
+
+
+def _log_axis(axes: "Axes", ticks: Sequence[float], labels: Sequence[str]) -> None:
+    """Ticks where points stand, and nowhere else."""
     axes.set_xscale("log")
     axes.set_xticks(ticks, labels)
     axes.minorticks_off()
-    axes.set_xlabel("epsilon")
 
 
 def _line(
@@ -149,6 +161,7 @@ def _line(
     """Estimates with their intervals, joined by a line."""
     if not places:
         return
+    places = [at * APART ** (i % len(STAGES) - 1.5) for at in places]
     values = [estimate["value"] for estimate in estimates]
     below = [estimate["value"] - estimate["low"] for estimate in estimates]
     above = [estimate["high"] - estimate["value"] for estimate in estimates]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from curation_audit.report import words
 from curation_audit.results import Adjacency
 from curation_audit.sweeping.results import Knee, PointResult, Usefulness
 
@@ -76,7 +77,7 @@ def conclude(
     point = next(p for p in points if p.mechanism == best.mechanism and p.epsilon == best.epsilon)
     accuracy = point.usefulness.accuracy
     told = (
-        f"At epsilon {best.epsilon:g} (delta {delta:g}, {neighbours}), {best.mechanism} reaches "
+        f"At epsilon {best.epsilon:g} (delta {words.delta(delta)}, {neighbours}), {best.mechanism} reaches "
         f"{point.usefulness.metric} {accuracy.value:.3f}: {best.share:.0%} of what curation gains "
         "over random picks."
         if accuracy is not None and best.share is not None

@@ -1,4 +1,4 @@
-"""``curate.protect`` in a pipeline file: what works, and what is refused before anything is spent."""
+"""``curate.protect`` in a pipeline file: what works, and what is refused with nothing spent."""
 
 import math
 from typing import Any

@@ -69,12 +69,12 @@ def test_signed_vectors_break_the_bound_of_nonnegative_ones():
     assert moved(of, np.array([9.0, 0]), np.array([-9.0, 0])) > of.sum_sensitivity * 1.4
 
 
-@pytest.mark.parametrize(("adjacency", "expected"), [("zero_out", 0.0037306), ("replace_one", 0.0074613)])
+@pytest.mark.parametrize(
+    ("adjacency", "expected"), [("zero_out", 0.0037306), ("replace_one", 0.0074613)]
+)
 def test_the_noise_of_a_mean_of_a_thousand_unit_vectors(adjacency, expected):
     """dp.md section 5: per coordinate, at epsilon 1 and delta 1e-5."""
-    of = GaussianSum(
-        clip=1.0, mu=mu_of_epsilon(1, 1e-5), adjacency=adjacency, denominator=1000
-    )
+    of = GaussianSum(clip=1.0, mu=mu_of_epsilon(1, 1e-5), adjacency=adjacency, denominator=1000)
     assert of.noise == pytest.approx(expected, abs=5e-8)
     assert of.sigma == pytest.approx(1000 * expected, abs=5e-5)
     assert of.event("scorer") == Gaussian(mu=of.mu, what="scorer")

@@ -4,6 +4,7 @@ Each check is also run on a mechanism that was broken on purpose, and must notic
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from unittest import mock
 
@@ -152,7 +153,7 @@ def clipped_gradients(
     )
     rng, layers = np.random.default_rng(seed), []
     widths = scorer.settings.widths(embedded.shape[1])
-    for i, o in zip(widths[:-1], widths[1:], strict=True):
+    for i, o in itertools.pairwise(widths):
         weight, bias = torch.as_tensor(rng.normal(size=(1, i, o))), torch.zeros((1, 1, o))
         layers.append(Layer(weight, bias.double()))
     total = 0.0
@@ -288,5 +289,3 @@ def many_rows(dtype) -> PrivateRows:
     rows = np.repeat(direction, n, axis=0).astype(dtype)
     names = tuple(map(str, range(n)))
     return PrivateRows(names, rows, np.arange(n), names, owner=np.arange(n))
-
-
