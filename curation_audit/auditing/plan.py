@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from curation_audit.attacks import ATTACKS
+from curation_audit.auditing.context import ReleaseContext, unattacked
 from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
 from curation_audit.dp.claims import Claim, check_comparable
 from curation_audit.dp.protection import Protection
@@ -213,7 +214,7 @@ class AuditPlan:
 
     ``protection`` says how the scorer and the rule were made private; ``claim`` is then its
     guarantee. ``n_claims`` claims of several audits hold together at ``attack.confidence``.
-    ``configuration`` is the tree that the report prints; it never holds data.
+    ``context`` is what the owner declares about the release. ``configuration`` is the tree that the report prints; it never holds data.
     """
 
     name: str
@@ -228,6 +229,7 @@ class AuditPlan:
     policy: tuple[PolicyRule, ...] = ()
     claim: Claim | None = None
     protection: Protection | None = None
+    context: ReleaseContext | None = None
     n_claims: int = 1
     utility: UtilityMetric = "accuracy"
     unit: str = "row"
@@ -312,6 +314,7 @@ def design_warnings(plan: AuditPlan) -> list[str]:
             "in every call: with a fixed seed, or with one generator per worker process, a true "
             "claim is refuted or a false one passes."
         )
+    warnings += unattacked(plan.context, plan.observed)
     if plan.attack.shadows < FEW_SHADOWS:
         warnings.append(
             f"With {plan.attack.shadows} shadows the controls would notice gross faults only; "

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from curation_audit.auditing.chunks import Curations
+from curation_audit.auditing.contents import contents
 from curation_audit.auditing.evidence import AttackEvidence, Game
 from curation_audit.auditing.judge import CONTROLS_LEVEL
-from curation_audit.auditing.plan import AuditPlan, design_warnings
+from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
 from curation_audit.auditing.planting import n_targets, planting_warnings
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.pipelines.base import ALWAYS_IN
@@ -106,6 +107,7 @@ def build_report(
                 *planting_warnings(plan),
                 *_pick_warnings(curations),
             ],
+            **contents(plan, stages=stages, controls=controls, claim=claim, utility=utility),
             "data": _data(plan),
             "configuration": plan.configuration,
             "limitations": [_size_limitation(plan, game), *LIMITATIONS],
@@ -138,6 +140,7 @@ def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]
             "shadows_min": int(sizes.min()),
             "shadows_max": int(sizes.max()),
         },
+        "smallest_fpr": smallest_fpr(plan),
         "mean_rows_per_shadow": float(rows_held.mean()),
         "production_rows": data.n_real_rows,
         "canaries": None

@@ -24,6 +24,7 @@ from curation_audit.config.sections import (
     TestSection,
     build_attack,
     build_claim,
+    build_context,
     build_downstream,
     build_policy,
     build_rule,
@@ -123,7 +124,9 @@ def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
         built(("report", "policy", i), build_policy, line)
         for i, line in enumerate(section.report.policy)
     )
-    claim, protection = None, None
+    claim, protection, context = None, None, None
+    if section.report.context is not None:
+        context = built(("report", "context"), build_context, section.report.context)
     if section.report.claim is not None:
         claim = built(("report", "claim"), build_claim, section.report.claim)
     private = _set_spec("private", section.private)
@@ -159,6 +162,7 @@ def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
         policy=policy,
         claim=claim,
         protection=protection,
+        context=context,
         utility="accuracy" if section.test is None else section.test.metric,
         unit="canary" if attack.canaries else section.private.unit or "row",
         formats=tuple(section.report.formats),

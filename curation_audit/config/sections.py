@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from curation_audit.auditing.context import ReleaseContext
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import did_you_mean
 from curation_audit.dp.claims import CLAIMS
@@ -126,6 +127,7 @@ class ReportSection(Section):
     formats: list[Literal["html", "json"]] = ["html", "json"]
     policy: list[dict[str, Any]] = []
     claim: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
 
 
 class PipelineSection(Section):
@@ -285,6 +287,11 @@ def build_attack(section: Mapping[str, Any]) -> AttackSettings:
 def build_claim(section: Mapping[str, Any]) -> Any:
     """A claimed guarantee."""
     return build(CLAIMS, "kind", section)
+
+
+def build_context(section: Mapping[str, Any]) -> ReleaseContext:
+    """What the owner declares about the release."""
+    return build_dataclass(ReleaseContext, section)
 
 
 def build_policy(section: Mapping[str, Any]) -> PolicyRule:

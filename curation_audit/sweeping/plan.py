@@ -139,11 +139,13 @@ def plan_sweep(base: AuditPlan, settings: SweepSettings, *, every: bool = False)
             "expected less than one over the number of units",
         )
     asked = every_mechanism(base) if every else settings.mechanisms or natural(base)
+    finite = [epsilon for epsilon in settings.epsilons if math.isfinite(epsilon)]
+    extremes = {min(finite), max(finite)} if finite else {math.inf}
     left_out: dict[str, str] = {}
     possible = []
     for mechanism in asked:
         try:
-            for epsilon in settings.epsilons:
+            for epsilon in extremes:
                 protected(base, settings, Point(mechanism, epsilon))
             possible.append(mechanism)
         except SettingError as error:

@@ -6,6 +6,7 @@ import math
 from unittest import mock
 
 import numpy as np
+import torch
 
 from curation_audit.dp import ledger
 from curation_audit.dp.calibration import noise_multiplier_for
@@ -16,6 +17,7 @@ from curation_audit.pipelines.protection.base import Budget, Site
 from curation_audit.pipelines.protection.centroid_votes import CentroidVotes
 from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
+from curation_audit.pipelines.protection.module_sgd import ModuleSgd
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 from curation_audit.pipelines.protection.protect import (
     Protected,
@@ -50,6 +52,13 @@ MEAN, LOGIT, NEAREST = Mean(), Classifier(device="cpu"), Nearest()
 SGD = DpSgd(steps=2, sampling_rate=0.5, expected_units=5.0)
 GD = DpGd(steps=3, expected_units=11.0)
 VOTES = CentroidVotes(clusters=4)
+
+
+def linear_module(d: int) -> torch.nn.Module:
+    return torch.nn.Linear(d, 1, dtype=torch.float64)
+
+
+MODULE = ModuleSgd(module=linear_module, steps=2, sampling_rate=0.5, expected_units=5.0)
 NOISES = ("gumbel", "gaussian", "exponential", "permute_and_flip")
 CASES = {
     "gaussian_mean": Case(mechanism="gaussian_mean", scorer=MEAN),
@@ -60,6 +69,7 @@ CASES = {
     "centroid_votes": Case(mechanism="centroid_votes", scorer=NEAREST, settings=VOTES),
     "dp_gd": Case(mechanism="dp_gd", scorer=LOGIT, settings=GD),
     "dp_sgd": Case(mechanism="dp_sgd", scorer=LOGIT, settings=SGD, exact=False),
+    "module_sgd": Case(mechanism="module_sgd", scorer=LOGIT, settings=MODULE, exact=False),
     **{
         f"noisy_top_k, {noise}": Case(
             mechanism=SELECTION,
@@ -114,6 +124,11 @@ def site_of(case: Case, private: PrivateRows, pool: Rows, adjacency="zero_out") 
     return Site(
         private=private, pool=pool, scorer=case.scorer, adjacency=adjacency, seed=3, device="cpu"
     )
+
+
+def pool_makes_the_map(case: Case) -> bool:
+    """Whether rows pass a map that is learnt from the pool."""
+    return case.mechanism != "module_sgd" and (case.settings is not None or case.scorer is LOGIT)
 
 
 def protected(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from curation_audit.checks import SettingError
@@ -136,4 +136,4 @@ class ScorerMechanism(Protocol):
 
 def known_settings(kind: type[Any]) -> tuple[str, ...]:
     """The names of a mechanism's settings."""
-    return tuple(kind.__dataclass_fields__)
+    return tuple(one.name for one in fields(kind))  # without class variables
