@@ -95,6 +95,8 @@ class Pipeline:
     def plan(self) -> AuditPlan:
         """Check everything and lay out the audit."""
         scorer, train = self._scorer(), self._downstream()
+        if self.claim is not None and self.protect is not None:
+            raise InputError("claim", "is stated beside protect", "the guarantee is the claim")
         if not hasattr(self.select, "select"):
             raise InputError(
                 "select", f"found {self.select!r}", "expected a rule, e.g. TopK(k=100)"
@@ -141,8 +143,6 @@ class Pipeline:
 
     def _under(self, settings: ProtectSettings, plan: AuditPlan) -> AuditPlan:
         """The audit of the pipeline under a mechanism."""
-        if self.claim is not None:
-            raise InputError("claim", "is stated beside protect", "the guarantee is the claim")
         made = protect(settings, site_of(plan, settings.adjacency), plan.rule, plan.unit)
         return replace(
             plan,

@@ -67,22 +67,22 @@ QUESTIONS: Final = (
         missing="not counted by this tool",
     ),
     _Question(
-        NIST, "epsilon and delta", "both stated", ("claim",), "protection",
+        NIST, "epsilon and delta", "both stated", ("claim",), "guarantee",
         missing="no guarantee is claimed",
     ),
     _Question(NIST, "unit of privacy", "what one guarantee is about", ("attacked",), "system"),
     _Question(
-        NIST, "neighbouring relation", "which sets are compared", ("claim",), "protection",
+        NIST, "neighbouring relation", "which sets are compared", ("claim",), "guarantee",
         missing="no guarantee is claimed",
     ),
     _Question(
         NIST, "composition", "scorer, selection and tuning together",
-        ("protection", "tuning accounted"), "protection",
+        ("protection", "tuning accounted"), "guarantee",
         missing="tuning is not accounted, or no mechanism of this tool ran",
     ),
     _Question(
         NIST, "algorithm correctness", "claim held against measurements", ("claim", "attacked"),
-        "protection", "a claim that is not refuted is not confirmed", "no guarantee is claimed",
+        "guarantee", "a claim that is not refuted is not confirmed", "no guarantee is claimed",
     ),
     _Question(NIST, "utility", "what the data are worth afterwards", ("utility",), "utility",
               missing="no labelled test set"),
@@ -103,12 +103,12 @@ QUESTIONS: Final = (
               "these candidates; predictive values at several shares of members"),
     _Question(ISO, "8.2.2", "identifiability quantified", ("attacked",), "results"),
     _Question(ISO, "8.2.3", "adversarial testing", ("attacked",), "coverage"),
-    _Question(ISO, "8.3", "mitigation", ("protection",), "protection",
+    _Question(ISO, "8.3", "mitigation", ("protection",), "guarantee",
               missing="the curation ran without a private mechanism"),
     _Question(ISO, "9 governance", "roles, before and after release", ("context",), "context",
               "declared by the owner", "no release context is declared (report.context)"),
     _Question(OWASP, "11.2.4", "training under differential privacy", ("protection",),
-              "protection", missing="the curation ran without a private mechanism"),
+              "guarantee", missing="the curation ran without a private mechanism"),
     _Question(
         OWASP, "11.2.5",
         "“Verify that membership-inference attack simulations demonstrate that attack accuracy "

@@ -214,7 +214,8 @@ class AuditPlan:
 
     ``protection`` says how the scorer and the rule were made private; ``claim`` is then its
     guarantee. ``n_claims`` claims of several audits hold together at ``attack.confidence``.
-    ``context`` is what the owner declares about the release. ``configuration`` is the tree that the report prints; it never holds data.
+    ``context`` is what the owner declares about the release. ``configuration`` is the tree that
+    the report prints; it never holds data.
     """
 
     name: str

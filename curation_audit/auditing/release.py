@@ -24,7 +24,7 @@ from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fp
 from curation_audit.auditing.planting import n_targets, planting_warnings
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.pipelines.base import ALWAYS_IN
-from curation_audit.report import SCHEMA_VERSION, render_html, validate_report
+from curation_audit.report import SCHEMA_VERSION, readable, render_html, validate_report
 from curation_audit.results import (
     ClaimResult,
     ControlResult,
@@ -304,7 +304,7 @@ def json_bytes(tree: Mapping[str, Any]) -> bytes:
 
 def write_rendering(run_folder: Path) -> Path:
     """Render release/report.json (and run.json where it is) to release/report.html."""
-    report = json.loads((run_folder / "release" / "report.json").read_text())
+    report = readable(json.loads((run_folder / "release" / "report.json").read_text()))
     run_path = run_folder / "run.json"
     run = json.loads(run_path.read_text()) if run_path.exists() else None
     path = run_folder / "release" / "report.html"
@@ -327,8 +327,7 @@ def render_again(run_folder: Path, formats: Sequence[str]) -> list[Path]:
             str(run_folder), "found no release/report.json", "run 'curation-audit attack' first"
         )
     try:
-        report = json.loads(path.read_bytes())
-        validate_report(report)
+        readable(json.loads(path.read_bytes()))
     except ValueError as error:
         raise InputError(str(path), f"is no report of this version: {error}") from None
     return [write_rendering(run_folder) if name == "html" else path for name in formats]

@@ -5,5 +5,6 @@ Nothing heavy is imported here: matplotlib, jinja2 and jsonschema load when a fu
 
 from curation_audit.report.html import render_html
 from curation_audit.report.schema import SCHEMA_VERSION, validate_report
+from curation_audit.report.versions import readable
 
-__all__ = ["SCHEMA_VERSION", "render_html", "validate_report"]
+__all__ = ["SCHEMA_VERSION", "readable", "render_html", "validate_report"]

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation_audit.report import plots, words
+from curation_audit.report import plain, plots, words
+from curation_audit.report.diagram import diagram
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,7 +25,29 @@ FORMATS = (
     words.signed,
     words.tally,
 )
-LOOKUPS = (words.bounds_at, words.ceiling_at, words.declared_bound, words.point_at)
+LOOKUPS = (
+    plain.in_plain_words,
+    words.bounds_at,
+    words.ceiling_at,
+    words.declared_bound,
+    words.point_at,
+)
+
+
+PARTS = (
+    ("identity", "Identity"),
+    ("system", "System"),
+    ("context", "Release context"),
+    ("threat", "Threat model"),
+    ("coverage", "Attack coverage"),
+    ("results", "Results"),
+    ("guarantee", "Differential privacy"),
+    ("utility", "Utility"),
+    ("decision", "Decision support"),
+    ("limits", "Limitations"),
+    ("crosswalk", "Crosswalk"),
+)
+"""The parts of a report: context, data, identifiability, governance, as in ISO/IEC 27559."""
 
 
 def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
@@ -42,6 +65,7 @@ def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
         controls=_control_groups(report["controls"]["results"]),
         rates=_rates(report),
         configuration=_yaml(report["configuration"]),
+        parts=PARTS,
     )
     return text.rstrip() + "\n"
 
@@ -70,6 +94,7 @@ def _figures(report: dict[str, Any]) -> dict[str, Any]:
     safe = Markup
     utility = report["utility"]
     return {
+        "diagram": safe(diagram(report)),
         "ladder": safe(plots.leakage_ladder(report["stages"])),
         "utility": safe(plots.utility_dots(utility)) if utility else None,
         "roc": {

@@ -20,7 +20,12 @@ APART: Final = 1.05  # marks that would hide one another's intervals
 
 
 def utility_curves(sweep: Mapping[str, Any]) -> str:
-    """Accuracy against epsilon, a line for each mechanism, beside the three references."""
+    """Accuracy against epsilon, a line for each mechanism, beside the three references.
+
+    Empty where it was not measured.
+    """
+    if sweep["random"]["accuracy"] is None:
+        return ""
     with svg.style():
         figure = svg.new_figure(HEIGHT + LINE * (3 + len(mechanisms(sweep))) / COLUMNS)
         axes = figure.add_subplot()

@@ -1,6 +1,7 @@
 """How numbers read in a report; what was not measured reads as words, never as 0."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 NOT_MEASURED: Final = "not measured"
@@ -210,6 +211,15 @@ def gain_over_random(utility: dict[str, Any]) -> str:
     if utility["curated"] < utility["random_low"]:
         return "worse than random picks"
     return "not told apart from random picks"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _plain(value: float) -> str:

@@ -77,9 +77,9 @@ def conclude(
     point = next(p for p in points if p.mechanism == best.mechanism and p.epsilon == best.epsilon)
     accuracy = point.usefulness.accuracy
     told = (
-        f"At epsilon {best.epsilon:g} (delta {words.delta(delta)}, {neighbours}), {best.mechanism} reaches "
-        f"{point.usefulness.metric} {accuracy.value:.3f}: {best.share:.0%} of what curation gains "
-        "over random picks."
+        f"At epsilon {best.epsilon:g} (delta {words.delta(delta)}, {neighbours}), "
+        f"{best.mechanism} reaches {point.usefulness.metric} {accuracy.value:.3f}: "
+        f"{best.share:.0%} of what curation gains over random picks."
         if accuracy is not None and best.share is not None
         else ""
     )

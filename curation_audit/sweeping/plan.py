@@ -152,6 +152,10 @@ def plan_sweep(base: AuditPlan, settings: SweepSettings, *, every: bool = False)
             if not every:
                 raise
             left_out[mechanism] = "; ".join(filter(None, (error.problem, error.hint)))
+    if not possible:
+        raise SettingError(
+            "sweep.mechanisms", "none of them is possible here", next(iter(left_out.values()), "")
+        )
     points = tuple(Point(name, epsilon) for name in possible for epsilon in settings.epsilons)
     return SweepPlan(base=base, settings=settings, points=points, left_out=left_out)
 

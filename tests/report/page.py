@@ -60,6 +60,6 @@ def section(page, start, end):
 
 def without_figures(report):
     """The page with nothing drawn; drawing takes a hundred times as long as writing."""
-    nothing = {"ladder": "", "utility": "", "roc": {}, "risk": {}, "risks": {}}
+    nothing = {"diagram": "", "ladder": "", "utility": "", "roc": {}, "risk": {}, "risks": {}}
     with mock.patch.object(html, "_figures", return_value=nothing):
         return html.render_html(report, None)

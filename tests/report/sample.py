@@ -1,10 +1,14 @@
 """A full, realistic report, made of the real result types."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from curation_audit.auditing.context import ReleaseContext
+from curation_audit.auditing.crosswalk import crosswalk
+from curation_audit.auditing.governance import CombinedRisk, Coverage
 from curation_audit.auditing.plan import Threat
 from curation_audit.dp.claims import GaussianClaim
 from curation_audit.dp.conditions import assumptions
@@ -12,6 +16,7 @@ from curation_audit.dp.events import Gaussian
 from curation_audit.dp.ledger import Ledger
 from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, Stage
+from curation_audit.report import SCHEMA_VERSION
 from curation_audit.results import (
     AttackResult,
     ClaimedStage,
@@ -244,7 +249,7 @@ def design() -> dict[str, Any]:
         "n_features": 30, "classes": ["malignant", "benign"], "scorer": "classifier",
         "rule": "top_k", "downstream": "logistic",
         "picked": {"real": 150, "shadows_min": 150, "shadows_max": 150},
-        "mean_rows_per_shadow": 100.0, "production_rows": 200,
+        "smallest_fpr": 0.0016, "mean_rows_per_shadow": 100.0, "production_rows": 200,
         "canaries": None, "planted": None,
     }  # fmt: skip
 
@@ -271,7 +276,7 @@ def sample_report() -> dict[str, Any]:
     """
     return to_plain(
         {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "tool": {"name": "curation-audit", "version": "0.1.0", "code_digest": "9f2c" * 16},
             "name": "med",
             "seed": 7,
@@ -287,6 +292,7 @@ def sample_report() -> dict[str, Any]:
             "bounds": [stage_bounds(stage) for stage in STAGES],
             "claim": claimed(mu=0.1),
             "protection": protection(),
+            **declared(),
             "verdict": Verdict(
                 "leak found",
                 1,
@@ -331,6 +337,47 @@ def protection(**changes: Any) -> Protection:
     return Protection(**(values | changes))
 
 
+def declared() -> dict[str, Any]:
+    """What is declared, what ran and what did not, and which questions that answers."""
+    context = ReleaseContext(
+        purpose="Train a triage model",
+        operator="Data office",
+        artefacts=("selection", "model"),
+        recipients="two partner hospitals",
+        prior=0.02,
+        review_date="2027-01-31",
+    )
+    ran = [
+        Coverage(attack=name, title=TITLES[name][0], stage=stage, status="run", reason=None)
+        for stage, names in DETECTABILITY.items()
+        for name in names
+    ]
+    left = Coverage(
+        attack="extract",
+        title=TITLES["extract"][0],
+        stage="scores",
+        status="not applicable",
+        reason="needs linear scorer",
+    )
+    unasked = replace(left, attack="gibbs", title="A posterior", stage="selection")
+    unasked = replace(unasked, status="not run", reason="attack.methods does not name it")
+    at_prior = predictive_value(0.02, 0.2, 0.01)
+    return {
+        "context": context,
+        "coverage": [*ran, left, unasked],
+        "combined_risk": [
+            CombinedRisk(
+                stage="scores",
+                prior=0.02,
+                fpr=0.01,
+                predictive_value=Estimate(at_prior, at_prior - 0.05, at_prior + 0.05, 0.95),
+            ),
+            CombinedRisk(stage="model", prior=0.02, fpr=0.01, predictive_value=None),
+        ],
+        "crosswalk": crosswalk({"system": True, "attacked": True, "utility": True}),
+    }
+
+
 def sparse_report() -> dict[str, Any]:
     """Everything that can be missing is: an invalid audit, unobserved stages, no test set."""
     nothing_ran = StageResult("selection", "attacked", None, (not_applicable("mask_extract"),))
@@ -347,6 +394,8 @@ def sparse_report() -> dict[str, Any]:
         "bounds": [],
         "claim": None,
         "protection": None,
+        "context": None,
+        "combined_risk": None,
         "warnings": [],
         "verdict": Verdict("audit invalid", 5, "A control found a leak where there can be none."),
     }

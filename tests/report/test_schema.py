@@ -17,7 +17,7 @@ BOUND = ("bounds", 0, "results", 0)
 JOINT_BETA = ("bounds", 0, "results", 6)
 REMOVE = object()
 MUTATIONS = [
-    (("schema_version",), 2),
+    (("schema_version",), 3),
     (("extra",), 1),
     (("utility",), REMOVE),
     (("tool", "code_digest"), None),

@@ -176,5 +176,7 @@ def test_a_failed_control_is_told_in_place_of_everything(where):
         "without noise": "gaussian_mean without noise",
     }
     sentence = told(points, bare)
-    assert sentence.startswith(f"Do not use these results: a control of the audit of {named[where]}")
+    assert sentence.startswith(
+        f"Do not use these results: a control of the audit of {named[where]}"
+    )
     assert "refuted" not in sentence

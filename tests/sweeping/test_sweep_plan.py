@@ -113,6 +113,13 @@ def test_what_a_pipeline_does_not_allow_is_left_out_with_the_reason(case):
             planned(of=of, **(changes | {"mechanisms": (mechanism,)}))
 
 
+def test_where_nothing_is_possible_the_sweep_is_refused():
+    """Shadows put units in or leave them out: that says nothing of replaced ones."""
+    for changes in ({"every": True}, {}, {"mechanisms": ("centroid_votes",)}):
+        with pytest.raises(SettingError, match="found replace_one, but the shadows of this"):
+            planned(adjacency="replace_one", **changes)
+
+
 @pytest.mark.parametrize("epsilons", [(8.0, 1.0), (1.0, 8.0, INF)])
 def test_an_epsilon_that_cannot_be_met_is_found_before_anything_runs(epsilons, monkeypatch):
     """At 8 it can be met, at 1 not: all points are tried, not only one."""
@@ -324,7 +331,12 @@ def test_the_command_line_overrides_the_section(small, tmp_path):
 
 
 def test_a_protection_in_the_file_gives_defaults(small):
-    protect = {"mechanism": "gaussian_mean", "epsilon": 1, "clip": 0.5, "fitted_on": {"k": "public"}}
+    protect = {
+        "mechanism": "gaussian_mean",
+        "epsilon": 1,
+        "clip": 0.5,
+        "fitted_on": {"k": "public"},
+    }
     path = small(with_sweep(protect | GOOD))
     plan = swept(path)
     assert names(plan) == ["gaussian_mean"]
@@ -401,8 +413,10 @@ BAD_FILES = {
         ["curate.protect", "'delta' is missing"],
     ),
     "a scorer without a private form": (
-        lambda tree: tree.update(sweep=GOOD | {"mechanisms": ["noisy_top_k"]})
-        or setting("curate.scorer", {"method": "nearest"})(tree),
+        lambda tree: (
+            tree.update(sweep=GOOD | {"mechanisms": ["noisy_top_k"]})
+            or setting("curate.scorer", {"method": "nearest"})(tree)
+        ),
         ["curate.protect.mechanism", "cannot protect nearest"],
     ),
 }

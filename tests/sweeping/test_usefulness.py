@@ -33,9 +33,7 @@ FALSE_ALARM = 1e-4
 """How often a test of coverage would fail by chance, were the seed another."""
 
 
-def curated(
-    mask: Any, scores: Any | None = None, utility: Any | None = None
-) -> Curated:
+def curated(mask: Any, scores: Any | None = None, utility: Any | None = None) -> Curated:
     """Curations with given picks (S, m), scores (S, m) and utilities (S,)."""
     picks = np.array(mask, dtype=bool)
     given = np.zeros(picks.shape) if scores is None else np.array(scores)
@@ -251,7 +249,9 @@ def test_what_repeats_share_is_added():
 
 def test_the_variance_of_an_auc_is_that_of_hanley_and_mcneil():
     """Equation 2, written out; by hand for two rows of each class and an area of 3/4."""
-    assert auc_variance(0.75, 2, 2) == pytest.approx((0.1875 + 0.0375 + 0.5625 * (1 / 0.875 - 1)) / 4)
+    assert auc_variance(0.75, 2, 2) == pytest.approx(
+        (0.1875 + 0.0375 + 0.5625 * (1 / 0.875 - 1)) / 4
+    )
     auc, n, p = 0.8, 30, 50
     q_1, q_2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     expected = (auc * (1 - auc) + (p - 1) * (q_1 - auc**2) + (n - 1) * (q_2 - auc**2)) / (n * p)

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,28 +45,48 @@ SOURCE: Final = (
 class Release:
     """Private weights on public features, and the card that says what they guarantee.
 
-    ``weights`` float64 (p,) or (p + 1,), with an intercept last; ``map`` is public.
+    ``weights`` float64 (p,), or (p + 1,) with an ``intercept`` last; ``map`` is public.
     """
 
     map: PublicMap
     weights: Floats
     facts: Mapping[str, Any]
+    intercept: bool = False
 
     def card(self) -> dict[str, Any]:
         """What the release guarantees and what not; never the size of the private set."""
         return dict(self.facts)
 
     def score(self, features: Features) -> Floats:
-        """Scores of rows, (rows, d) -> float64 (rows,): pure, row by row, deterministic."""
-        queries = self.map.query(np.asarray(features, dtype=np.float64)).astype(np.float64)
-        slopes, intercept = self.weights[: queries.shape[1]], self.weights[queries.shape[1] :]
-        scores: Floats = queries @ slopes + intercept.sum()
+        """Scores of rows, (rows, d) -> float64 (rows,): pure, row by row, deterministic.
+
+        Rows are as the scorer saw them: scaled by the pool where the pipeline standardises.
+
+        Raises:
+            InputError: for rows with another number of features than the pool's.
+        """
+        rows = np.asarray(features, dtype=np.float64)
+        n_slopes = len(self.weights) - self.intercept
+        try:
+            if rows.ndim != 2:
+                raise ValueError("these are no rows")
+            queries = self.map.query(rows)
+            scores: Floats = queries @ self.weights[:n_slopes] + self.weights[n_slopes:].sum()
+        except (ValueError, IndexError):
+            problem = f"found an array of shape {rows.shape}"
+            hint = "expected rows with the pool's features"
+            raise InputError("features", problem, hint) from None
         return scores
 
     def save(self, path: Path | str) -> Path:
         """Write to one npz file, without pickle; the file appears whole or not at all."""
         target = Path(path)
-        head = {"format": FORMAT, "map": self.map.name, "card": self.card()}
+        head = {
+            "format": FORMAT,
+            "map": self.map.name,
+            "intercept": self.intercept,
+            "card": self.card(),
+        }
         arrays: dict[str, Any] = {
             "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
             "weights": self.weights,
@@ -91,12 +112,14 @@ class Release:
             InputError: for a file that is no release.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(BytesIO(Path(path).read_bytes()), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             head = json.loads(arrays["head"].tobytes())
             if head["format"] != FORMAT:
                 raise ValueError("another format")
-            return cls(_map_of(head["map"], arrays), arrays["weights"], head["card"])
+            public, weights = _map_of(head["map"], arrays), arrays["weights"]
+            _check_weights(weights, public, intercept=head["intercept"])
+            return cls(public, weights, dict(head["card"]), head["intercept"])
         except FileNotFoundError:
             raise InputError(str(path), "is not there", "name a file that save() wrote") from None
         except Exception:  # numpy and zipfile have many words for a broken file
@@ -134,7 +157,8 @@ def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Rele
             f"{protected.protection.mechanism} has no linear scorer to release",
             "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
         )
-    return Release(scorer.map, weights, _facts(protected))
+    intercept = isinstance(scorer, PrivateClassifier)
+    return Release(scorer.map, weights, _facts(protected), intercept)
 
 
 def _check_scorer_is_private(protected: Protected) -> None:
@@ -191,7 +215,31 @@ def _arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
 def _map_of(name: str, arrays: Mapping[str, np.ndarray]) -> PublicMap:
     if name == VotesMap.name:
         return VotesMap(arrays["centroids"], arrays["sizes"])
+    if name != MeanMap.name:
+        raise ValueError("an unknown map")
     metric = str(arrays["metric"])
     if metric not in ("cosine", "inner_product"):
         raise ValueError("an unknown metric")
     return MeanMap(metric, arrays.get("center"), arrays.get("root"))  # type: ignore[arg-type]
+
+
+def _check_weights(weights: np.ndarray, public: PublicMap, *, intercept: bool) -> None:
+    """Raise ``ValueError`` for weights that are none, or belong to another map."""
+    if weights.dtype != np.float64 or weights.ndim != 1 or not np.isfinite(weights).all():
+        raise ValueError("these are no weights")
+    if not isinstance(intercept, bool):
+        raise TypeError("there is an intercept, or there is none")
+    width = _width(public)
+    if width is not None and len(weights) != width + intercept:
+        raise ValueError("weights of another map")
+
+
+def _width(public: PublicMap) -> int | None:
+    """How many numbers a row is mapped to; ``None`` where that is the number of its features."""
+    if isinstance(public, VotesMap):
+        return len(public.centroids)
+    if not isinstance(public, MeanMap):
+        return None
+    if public.root is not None:
+        return int(public.root.shape[1])
+    return None if public.center is None else len(public.center)

@@ -145,7 +145,7 @@ def _nearest(features: Features, centroids: Floats) -> Indices:
     with np.errstate(over="ignore", invalid="ignore"):  # a huge row votes for some centroid, too
         blocks = [
             (features[at : at + ROWS_PER_BLOCK].astype(np.float64) @ centroids.T).argmax(axis=1)
-            for at in range(0, len(features), ROWS_PER_BLOCK)
+            for at in range(0, max(1, len(features)), ROWS_PER_BLOCK)
         ]
     return np.concatenate(blocks)
 
