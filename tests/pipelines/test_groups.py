@@ -164,12 +164,25 @@ def test_yaml_groups_and_labels_become_slices(small, tables):
         assert found.worst in found.slices
 
 
-def test_public_rows_have_no_groups(small):
-    def grouped(tree):
-        tree["public"]["columns"]["groups"] = ["Satz"]
+def test_rows_of_the_pool_have_groups_and_those_of_the_test_set_do_not(small):
+    def grouped(name):
+        def edit(tree):
+            tree[name]["columns"]["groups"] = ["Satz"]
 
-    with pytest.raises(InputError, match=r"public\.columns\.groups.*unknown setting"):
-        load_pipeline(small(edit=grouped))
+        return edit
+
+    # the column is the id here: it is looked at, and told to be taken
+    with pytest.raises(InputError, match=r"'Satz' is named as a group and as id"):
+        load_pipeline(small(edit=grouped("public")))
+    with pytest.raises(InputError, match=r"test\.columns\.groups.*unknown setting"):
+        load_pipeline(small(edit=grouped("test")))
+
+
+def test_the_packaged_pool_knows_its_sites():
+    plan = load_pipeline("curation_audit/pipelines/med.yaml", "attack.shadows=8")
+    assert set(plan.data.pool.groups) == {"site"}
+    assert len(plan.data.pool.groups["site"]) == len(plan.data.pool)
+    assert plan.data.pool.features.shape[1] == 30  # a group is no feature
 
 
 def test_frames_and_groups_of_an_audit_in_memory():
