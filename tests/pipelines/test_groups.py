@@ -1,6 +1,7 @@
 """Columns by which results are told apart: read, checked, per unit, and seen by nothing else."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.rules import TopK
 from curation_audit.streams import Streams
 
+MED = Path(__file__).parents[2] / "curation_audit" / "pipelines" / "med.yaml"
 STREAMS = Streams(3)
 N = 24
 
@@ -179,7 +181,7 @@ def test_rows_of_the_pool_have_groups_and_those_of_the_test_set_do_not(small):
 
 
 def test_the_packaged_pool_knows_its_sites():
-    plan = load_pipeline("curation_audit/pipelines/med.yaml", "attack.shadows=8")
+    plan = load_pipeline(MED, "attack.shadows=8")
     assert set(plan.data.pool.groups) == {"site"}
     assert len(plan.data.pool.groups["site"]) == len(plan.data.pool)
     assert plan.data.pool.features.shape[1] == 30  # a group is no feature
