@@ -57,25 +57,28 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("file", default="pipeline.yaml", type=click.Path(dir_okay=False))
+@click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option(
     "--example",
     type=click.Choice(EXAMPLES),
     help="Copy a complete example that runs as it is, instead of the starter.",
 )
+@click.option("--policy", is_flag=True, help="Write a release policy for 'gate' instead.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
-def init(file: str, example: str | None, force: bool) -> None:
-    """Write a commented pipeline file to start from."""
-    path = Path(file)
+def init(file: str | None, example: str | None, policy: bool, force: bool) -> None:
+    """Write a commented pipeline file to start from; pipeline.yaml by default."""
+    if policy and example:
+        raise InputError("--policy", "stands beside --example", "give one of them")
+    path = Path(file or ("policy.yaml" if policy else "pipeline.yaml"))
     if path.exists() and not force:
         raise InputError(str(path), "is already there", "name another file, or use --force")
-    package = Path(__file__).parent / "pipelines"
-    template = package / (f"{example}.yaml" if example else "starter.yaml")
+    name = "gating/policy" if policy else f"pipelines/{example or 'starter'}"
+    template = Path(__file__).parent / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(template.read_text())
     click.echo(f"wrote {path}")
-    step = "attack" if example else "validate"
-    click.echo(f"next: curation-audit {step} --pipeline {path}")
+    step = f"{'attack' if example else 'validate'} --pipeline"
+    click.echo(f"next: curation-audit {'gate RUN --policy' if policy else step} {path}")
 
 
 @cli.command()
@@ -238,6 +241,35 @@ def report(run_folder: str, formats: str) -> None:
 
     for path in render_again(Path(run_folder), formats.split(",")):
         click.echo(str(path))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path())
+@click.option("--policy", required=True, metavar="FILE", help="The policy's YAML file.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("text", "json", "markdown", "junit")),
+    default="text",
+    show_default=True,
+)
+@click.option("--out", metavar="FILE", help="Write to a file, and print the verdict only.")
+def gate(run_folder: str, policy: str, form: str, out: str | None) -> int:
+    """Hold a release policy against a finished audit.
+
+    RUN is a run folder, its release folder alone, or a report.json. Exits with 0 if the evidence
+    supports a release, with 1 if it does not, and with 5 if the audit is invalid.
+    """
+    from curation_audit.config import load_policy
+    from curation_audit.gating import decide, read_report
+    from curation_audit.gating.render import deliver
+
+    accepted = load_policy(policy)
+    report, sha256 = read_report(Path(run_folder))
+    decision = decide(report, accepted, sha256)
+    for line in deliver(decision, form, None if out is None else Path(out)):
+        click.echo(line)
+    return decision.exit_code
 
 
 @cli.command()

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from curation_audit.gating.measured import NotMeasured, attacks_run, measure
 from curation_audit.gating.outcomes import Finding, Number, Outcome
+from curation_audit.gating.plain import nats, shown
 from curation_audit.gating.policy import EPSILON, MAXIMUM_EXPOSURE, AppetiteLine
 from curation_audit.report import words
 
+MOST_SHADOWS: Final = 100_000
 LESS_LEAK: Final = (
     "a curation that leaks less, e.g. a private mechanism ('curation-audit sweep' compares them)"
 )
@@ -40,7 +42,7 @@ def judge_line(
     """The finding of a line; ``missing`` are unmet requirements that its release would need."""
     found, attacks = measure(report, line), attacks_run(report, line.stage)
     if isinstance(found, NotMeasured):
-        told = f"Not measured: {found.reason}."
+        told = f"{found.reason[:1].upper()}{found.reason[1:]}."
         return _finding(line, None, "not enough evidence", told, attacks, found.remedy)
     outcome = outcome_of(found, line)
     if outcome == "supports release" and missing:
@@ -113,8 +115,8 @@ def _undecided(report: dict[str, Any], number: Number, line: AppetiteLine) -> tu
     high = f"The upper limit {shown(number.high)} lies above the appetite {line.at_most:g}"
     if number.value > line.at_most:
         told = (
-            f"{high}, and the largest of many measured exposures, {shown(number.value)}, overstates "
-            f"the truth: only its limits count"
+            f"{high}, and the largest of many measured exposures, {shown(number.value)}, "
+            f"overstates the truth: only its limits count"
         )
         return told, "more shadows"
     told = f"{high}, the estimate {shown(number.value)} does not"
@@ -122,7 +124,9 @@ def _undecided(report: dict[str, Any], number: Number, line: AppetiteLine) -> tu
     if room <= 0:
         return told, LESS_LEAK
     n_shadows = report["design"]["n_shadows"] * (width / room) ** 2
-    likely = 2 * math.ceil(n_shadows / 2)
+    if n_shadows > MOST_SHADOWS:
+        return told, f"{LESS_LEAK}: more shadows would hardly settle it"
+    likely = 2 * math.ceil(round(n_shadows / 2, 6))
     return told, f"about {likely:,} shadows, if the estimate stays (a prediction)"
 
 
@@ -139,24 +143,14 @@ def _told_of_epsilon(
         f"{neighbours})"
     )
     if outcome == "reject":
-        told = f"Epsilon is at least {shown(number.value)} {terms}, above {line.at_most:g}"
+        told = f"Epsilon is at least {nats(number.value)} {terms}, above {line.at_most:g}"
         return told, LESS_LEAK
     told = (
-        f"Epsilon is not shown to be above {line.at_most:g}: the bound is {shown(number.value)} "
+        f"Epsilon is not shown to be above {line.at_most:g}: the bound is {nats(number.value)} "
         f"{terms}, but a lower bound never says how small epsilon is"
     )
     if one["resolution"] <= line.at_most:
-        told += f"; with as many counts no attack could have shown more than {one['resolution']:.4f}"
+        told += (
+            f"; with as many counts no attack could have shown more than {nats(one['resolution'])}"
+        )
     return told, ""
-
-
-def shown(value: float | None) -> str:
-    """A fraction or nats with four decimals, rounded down: the number of a policy, to be compared.
-
-    >>> shown(0.60049), shown(2.0), shown(None)
-    ('0.6004', '2.0000', 'not measured')
-    """
-    if value is None:
-        return words.NOT_MEASURED
-    # a hair above, as 10,000 times 0.6004 lies below 6,004 in floating point
-    return f"{math.floor(value * 1e4 + 1e-7) / 1e4:.4f}"

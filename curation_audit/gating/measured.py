@@ -47,11 +47,12 @@ def measure(report: Tree, line: AppetiteLine) -> Number | NotMeasured:
     """
     stage = stage_of(report, line.stage)
     if stage is None or stage["status"] == "not observed":
-        why = f"stage {line.stage} was not observed"
+        why = f"not measured: stage {line.stage} was not observed"
         return NotMeasured(why, f"audit with {line.stage} among threat.observes")
     if stage["headline"] is None:
         return NotMeasured(
-            f"no attack could run at stage {line.stage}", "grant what the attacks need"
+            f"not measured: no attack could run at stage {line.stage}",
+            "grant what the attacks need",
         )
     if line.metric == EPSILON:
         return _epsilon(report, line.stage)
@@ -80,7 +81,7 @@ def _rate(metrics: Tree, rate: float) -> Number | NotMeasured:
     point = next((one for one in points if math.isclose(one["fpr"], rate, rel_tol=1e-9)), None)
     if point is None:
         rates = ", ".join(f"{one['fpr']:g}" for one in points) or "none"
-        why = f"the audit did not ask for a false-positive rate of {rate:g} (it did for: {rates})"
+        why = f"not measured: a false-positive rate of {rate:g} (the audit has: {rates})"
         return NotMeasured(why, f"audit with {rate:g} among attack.fpr")
     if point["tpr"] is None:
         return NotMeasured(f"not resolvable: {point['reason']}", MORE_SHADOWS)
@@ -94,7 +95,7 @@ def _maximum_exposure(records: Tree) -> Number | NotMeasured:
     the largest limits: the largest true exposure lies between them.
     """
     if not records["worst"]:
-        return NotMeasured("the report lists no candidate", "audit with this version")
+        return NotMeasured("not measured: the report lists no candidate", "audit with this version")
     return _estimate(records["worst"][0]["exposure"])
 
 
@@ -108,7 +109,7 @@ def _average_exposure(report: Tree, stage: Stage) -> Number | NotMeasured:
     """
     bounds = words.bounds_at(report, stage)
     if bounds is None:
-        return NotMeasured("the report holds no bounds at this stage", "audit with this version")
+        return NotMeasured("not measured: no bounds at this stage", "audit with this version")
     confidence = bounds["results"][0]["confidence"]
     slack = math.sqrt(math.log(1 / (1 - confidence)) / (2 * bounds["n_evaluation_pairs"]))
     return Number(
@@ -125,7 +126,7 @@ def _epsilon(report: Tree, stage: Stage) -> Number | NotMeasured:
     bounds = words.bounds_at(report, stage)
     one = None if bounds is None else words.declared_bound(bounds)
     if one is None:
-        why = "the report holds no bound on epsilon without a hypothesis at this stage"
+        why = "not measured: no bound on epsilon without a hypothesis at this stage"
         return NotMeasured(why, "audit with this version")
     return Number(
         value=one["epsilon"],

@@ -37,7 +37,8 @@ class Number:
 
     Fractions, nats for an epsilon, or a count. ``confidence`` belongs to this interval on its own
     (for ``maximum_exposure``: to all candidates together). ``one-sided`` limits hold one at a
-    time. ``label``: an estimate, a bound (a theorem's), what somebody declared, or a count.
+    time. ``label``: an estimate, a bound (a theorem's), what somebody declared, or a setting of
+    the audit's design.
     """
 
     value: float
@@ -45,7 +46,7 @@ class Number:
     high: float | None = None
     confidence: float | None = None
     sides: Literal["two-sided", "one-sided"] | None = None
-    label: Literal["estimate", "bound", "declared", "count"] = "estimate"
+    label: Literal["estimate", "bound", "declared", "design"] = "estimate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import Curated, score_shadows, select_and_train
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError, did_you_mean
+from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.results import Estimate
 from curation_audit.streams import ShadowStreams, Streams
@@ -54,7 +55,9 @@ def whole_pool(plan: AuditPlan) -> Curated:
 
 
 def _trained_on(plan: AuditPlan, scores: Scores, k: int, streams: ShadowStreams) -> Curated:
-    as_told = dataclasses.replace(plan, rule=TopK(k=k))
+    """Scores below 1, of which the k largest are picked; none where the curation picked none."""
+    rule = TopK(k=k) if k else Threshold(minimum=1.0 + 1e-3)
+    as_told = dataclasses.replace(plan, rule=rule)
     with one_thread():
         return select_and_train(as_told, scores.astype(plan.data.pool.features.dtype), streams)
 

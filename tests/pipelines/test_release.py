@@ -432,19 +432,19 @@ def test_what_would_be_no_private_scorer_is_refused(case, monkeypatch):
 
 
 def test_a_release_needs_a_mechanism_and_states_no_claim_beside_it():
-    with pytest.raises(InputError, match="^protect: is missing; a release needs a private mech"):
+    with pytest.raises(InputError, match=r"^protect: is missing; a release needs a private mech"):
         release(replace(pipeline(), protect=None))
     claim = GaussianClaim(mu=1.0, adjacency="zero_out")
     both = pipeline(claim=claim)
     for refused in (both.plan, lambda: release(both)):
-        with pytest.raises(InputError, match="^claim: is stated beside protect; the guarantee is"):
+        with pytest.raises(InputError, match=r"^claim: is stated beside protect; the guarantee is"):
             refused()
 
 
 def test_budgets_that_cannot_be_kept_are_refused():
+    much = replace(pipeline().protect, budget=Budget(epsilon=1.0, delta=1 / N))
     with pytest.raises(SettingError, match="less than"):
-        settings = replace(pipeline().protect, budget=Budget(epsilon=1.0, delta=1 / N))
-        release(replace(pipeline(), protect=settings))
+        release(replace(pipeline(), protect=much))
     with pytest.raises(SettingError, match=r"curate\.protect\.unit: found 'patient'"):
         release(replace(pipeline(), protect=replace(pipeline().protect, unit="patient")))
 

@@ -11,20 +11,14 @@ import pytest
 
 from curation_audit import InputError, SweepSettings, sweep
 from curation_audit.console import show_sweep
-from curation_audit.report import sweep_page
 from curation_audit.report.sweep_page import validate_sweep
 from curation_audit.sweeping import run as running
 from tests.config.test_bad_input import assert_one_line
 from tests.sweeping.trees import TREES
-from tests.sweeping.world import METHODS, base, nothing_drawn, pipeline, settings
+from tests.sweeping.world import METHODS, base, pipeline, settings
 
+pytestmark = pytest.mark.usefixtures("_quickened")
 FEW = ("--epsilon", "1,inf", "--set", "attack.shadows=8")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_drawn(monkeypatch):
-    """Drawing takes longer than the sweeps; test_sweep_page.py draws."""
-    monkeypatch.setattr(sweep_page, "_figures", nothing_drawn)
 
 
 def edit(tree: dict[str, Any]) -> None:

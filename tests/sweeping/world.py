@@ -20,6 +20,9 @@ from curation_audit.sweeping.results import AttackedStage, Ceilings, PointResult
 N, M, K, DELTA = 20, 80, 16, 1e-5
 INF = math.inf
 METHODS = {"scores": ("trace",), "selection": ("binary_lira",), "model": ("loss",), "joint": ()}
+FOLDERS = ("unprotected", "gaussian_mean-1", "gaussian_mean-8", "gaussian_mean-inf")
+"""Where the points of a sweep lie, in order."""
+RELEASED = ("release/sweep.json", "release/sweep.html")
 WARD = np.array([2.0, 0, 2.0, 0])
 
 
@@ -118,3 +121,7 @@ def nothing_drawn(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """No figures; drawing takes longer than all points of a small sweep."""
     blank = dict.fromkeys((one["mechanism"] for one in sweep["points"]), "")
     return {"utility": "", "auc": blank, "tpr": blank, "bounds": blank}
+
+
+def released(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in RELEASED}
