@@ -226,7 +226,7 @@ def release(pipeline: Pipeline) -> Release:
     plan = replace(pipeline, protect=None, attack=AttackSettings(), policy=()).plan()
     site = site_of(plan, pipeline.protect.adjacency)
     made = protect(pipeline.protect, site, plan.rule, plan.unit)
-    return make_release(made, plan.data.private, plan.data.pool)
+    return make_release(made, plan.data)
 
 
 def load_pipeline(path: Path | str, *assignments: str) -> AuditPlan:

@@ -14,7 +14,16 @@ import numpy as np
 from curation_audit.observations import Linearisation, Selection
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Features, Inclusion, Indices, Labels, Mask, Probabilities, Scores
+from curation_audit.types import (
+    Features,
+    Floats,
+    Inclusion,
+    Indices,
+    Labels,
+    Mask,
+    Probabilities,
+    Scores,
+)
 
 ALWAYS_IN = -1
 Family: TypeAlias = Literal["linear", "nearest", "other"]
@@ -108,7 +117,8 @@ class CurationData:
     ``classes`` are the pool's labels in code order. ``n_private_rows_in_pool`` counts private
     rows whose features also stand in the pool. ``fingerprints`` are sha256 hex digests of the
     arrays by set name. ``warnings`` are sentences for the report. ``n_canaries`` of the private
-    rows are made up; where there are any, they are the candidates.
+    rows are made up; where there are any, they are the candidates. Features are
+    ``(as they were read - shift) / scale``, both (d,) and the pool's.
     """
 
     private: PrivateRows
@@ -119,6 +129,8 @@ class CurationData:
     fingerprints: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     n_canaries: int = 0
+    shift: Floats | None = None
+    scale: Floats | None = None
 
     @property
     def n_real_rows(self) -> int:

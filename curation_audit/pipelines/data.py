@@ -291,6 +291,8 @@ def assemble(
         n_private_rows_in_pool=overlaps.n_private_rows_in_pool,
         fingerprints=fingerprints,
         warnings=overlaps.warnings,
+        shift=scaling.mean,
+        scale=scaling.scale,
     )
 
 

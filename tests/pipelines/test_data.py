@@ -530,6 +530,4 @@ def test_the_row_that_made_text_of_a_column_is_named(tmp_path):
     (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
     spec = SetSpec(source=CsvSource(path="rows.csv"))
     with pytest.raises(InputError, match=r"column 'b', row 7: a feature column holds text"):
-        load_data(
-            PrivateSpec(source=spec.source), spec, None, base=tmp_path, streams=Streams(0)
-        )
+        load_data(PrivateSpec(source=spec.source), spec, None, base=tmp_path, streams=Streams(0))

@@ -292,7 +292,7 @@ def exact_and_made(name: str, n: int, adjacency: str):
     mechanism = private_one.scorer.mechanism
     held = np.ones((1, N), dtype=bool)
     exact = mechanism.exact(private_one.scorer.vectors(plan.data.private), held)[0]
-    many = [make_release(private_one, plan.data.private, plan.data.pool).weights for _ in range(n)]
+    many = [make_release(private_one, plan.data).weights for _ in range(n)]
     return private_one, exact / mechanism.denominator, np.stack(many)
 
 
@@ -382,10 +382,13 @@ def test_much_budget_gives_the_scores_without_noise():
 
 
 def test_standardised_rows_are_what_the_release_reads():
-    """A release scores features as the scorer sees them; the pool sets the scale."""
+    """A release scores rows as they are read: the pool's scale travels with it."""
     one = release(pipeline(standardise="public", epsilon=1000.0))
+    np.testing.assert_allclose(one.shift, POOL.mean(axis=0))
+    np.testing.assert_allclose(one.scale, POOL.std(axis=0))
     scaled = (POOL - POOL.mean(axis=0)) / POOL.std(axis=0)
-    assert one.score(scaled).shape == (M,)
+    expected = one.map.query(scaled) @ one.weights
+    np.testing.assert_allclose(one.score(POOL), expected, rtol=1e-6, atol=1e-9)
 
 
 # what is refused

@@ -89,9 +89,7 @@ class NoisySelection:
             monotone = site.adjacency != "replace_one"
             return Bounded(scorer=scorer, delta_inf=COSINE_RANGE, monotone=monotone, delta_2=None)
         if isinstance(scorer, Classifier | PrivateClassifier):
-            return Bounded(
-                scorer=scorer, delta_inf=1.0, monotone=False, delta_2=None, squash=True
-            )
+            return Bounded(scorer=scorer, delta_inf=1.0, monotone=False, delta_2=None, squash=True)
         if isinstance(scorer, Mean):
             clipped = GaussianMean().prepare(_UNLIMITED, (), site).scorer
             return self.bounded(site, clipped)
@@ -111,9 +109,7 @@ class NoisySelection:
             "use a mechanism that puts a private scorer in its place",
         )
 
-    def prepare(
-        self, budget: Budget, share: float, k: int, bounded: Bounded
-    ) -> SelectionPart:
+    def prepare(self, budget: Budget, share: float, k: int, bounded: Bounded) -> SelectionPart:
         """Calibrate the noise to a share of the budget."""
         if budget.epsilon is None:
             raise SettingError(PATH, "limits no epsilon", "state epsilon and delta")

@@ -222,9 +222,7 @@ def _described(
         delta=budget.delta,
         covers=("scores", "selection", "model") if private_scorer else ("selection", "model"),
         events=ledger.lines(budget.delta),
-        sensitivities=tuple(
-            part.sensitivity for part in (scorer, selection) if part is not None
-        ),
+        sensitivities=tuple(part.sensitivity for part in (scorer, selection) if part is not None),
         notes=tuple(notes),
         assumptions=assumptions(settings.fitted_on),
         ablation=selection is not None and (settings.selection or NoisySelection()).force,

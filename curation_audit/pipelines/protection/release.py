@@ -17,7 +17,7 @@ import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.dp.noise import SecureNoise
-from curation_audit.pipelines.base import PrivateRows, Rows
+from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
@@ -45,12 +45,15 @@ SOURCE: Final = (
 class Release:
     """Private weights on public features, and the card that says what they guarantee.
 
-    ``weights`` float64 (p,), or (p + 1,) with an ``intercept`` last; ``map`` is public.
+    ``weights`` float64 (p,), or (p + 1,) with an ``intercept`` last; ``map``, and the ``shift`` and
+    ``scale`` (d,) of features, are public.
     """
 
     map: PublicMap
     weights: Floats
     facts: Mapping[str, Any]
+    shift: Floats
+    scale: Floats
     intercept: bool = False
 
     def card(self) -> dict[str, Any]:
@@ -58,9 +61,7 @@ class Release:
         return dict(self.facts)
 
     def score(self, features: Features) -> Floats:
-        """Scores of rows, (rows, d) -> float64 (rows,): pure, row by row, deterministic.
-
-        Rows are as the scorer saw them: scaled by the pool where the pipeline standardises.
+        """Scores of rows as they are read, (rows, d) -> float64 (rows,): pure, deterministic.
 
         Raises:
             InputError: for rows with another number of features than the pool's.
@@ -70,7 +71,7 @@ class Release:
         try:
             if rows.ndim != 2:
                 raise ValueError("these are no rows")
-            queries = self.map.query(rows)
+            queries = self.map.query((rows - self.shift) / self.scale)
             scores: Floats = queries @ self.weights[:n_slopes] + self.weights[n_slopes:].sum()
         except (ValueError, IndexError):
             problem = f"found an array of shape {rows.shape}"
@@ -90,6 +91,8 @@ class Release:
         arrays: dict[str, Any] = {
             "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
             "weights": self.weights,
+            "feature_shift": self.shift,
+            "feature_scale": self.scale,
             **_arrays_of(self.map),
         }
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -99,6 +102,7 @@ class Release:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
+            _flush_folder(target.parent)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
@@ -119,14 +123,15 @@ class Release:
                 raise ValueError("another format")
             public, weights = _map_of(head["map"], arrays), arrays["weights"]
             _check_weights(weights, public, intercept=head["intercept"])
-            return cls(public, weights, dict(head["card"]), head["intercept"])
+            shift, scale = arrays["feature_shift"], arrays["feature_scale"]
+            return cls(public, weights, dict(head["card"]), shift, scale, head["intercept"])
         except FileNotFoundError:
             raise InputError(str(path), "is not there", "name a file that save() wrote") from None
         except Exception:  # numpy and zipfile have many words for a broken file
             raise InputError(str(path), "is no release", "name a file that save() wrote") from None
 
 
-def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Release:
+def make_release(protected: Protected, data: CurationData) -> Release:
     """Run the mechanism once for real, on the whole private set.
 
     The noise comes from the operating system and is never the same again: store the result before
@@ -135,7 +140,9 @@ def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Rele
     Raises:
         InputError: for a mechanism without noise, or one whose release is not a scorer.
     """
-    scorer = protected.scorer
+    scorer, private = protected.scorer, data.private
+    if data.shift is None or data.scale is None:
+        raise ValueError("the scaling of the features must be known.")
     _check_scorer_is_private(protected)
     everyone = np.ones((1, private.n_units), dtype=bool)
     if isinstance(scorer, NoisySum):
@@ -144,7 +151,7 @@ def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Rele
         fitted = scorer.fit_units(
             private,
             everyone,
-            pool,
+            data.pool,
             streams=Streams(0).for_shadows("release", (0,)),
             secret=_operating_system(),
         )
@@ -158,7 +165,17 @@ def make_release(protected: Protected, private: PrivateRows, pool: Rows) -> Rele
             "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
         )
     intercept = isinstance(scorer, PrivateClassifier)
-    return Release(scorer.map, weights, _facts(protected), intercept)
+    facts = _facts(protected)
+    return Release(scorer.map, weights, facts, data.shift, data.scale, intercept)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last through a power cut: a lost release is a budget spent for nothing."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_scorer_is_private(protected: Protected) -> None:

@@ -76,7 +76,9 @@ class PrivateModule:
         """One private training after another."""
         held = private.unit_inclusion(inclusion)
         modules = [
-            self._fit_one(private, held[s], pool, streams.root.for_shadows(streams.scope, (shadow,)))
+            self._fit_one(
+                private, held[s], pool, streams.root.for_shadows(streams.scope, (shadow,))
+            )
             for s, shadow in enumerate(streams.shadows)
         ]
         return ModuleScorers(modules)

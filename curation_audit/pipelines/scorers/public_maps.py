@@ -110,7 +110,7 @@ class VotesMap:
 
     @classmethod
     def of_pool(cls, pool: Features, clusters: int, seed: int) -> "VotesMap":
-        """K-means on the pool's rows of length one, or on some of a large pool, by a public seed."""
+        """K-means on the pool's rows of length one, or on some of many, by a public seed."""
         from sklearn.cluster import KMeans
 
         rows = unit_rows(pool)
