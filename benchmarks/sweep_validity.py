@@ -17,6 +17,7 @@ from curation_audit.config import Asked, load_sweep
 from curation_audit.sweeping.run import run_sweep, sweep_tree
 
 SETS = ("med", "digits")
+METHODS_SHOWN = ("pair mean, GDP", "pair mean", "one run")
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 KNOWS = "[algorithm, pool, candidates, labels, other candidates, memberships]"
 # the strong attacks of every kind; the others cost more and show less against noise
@@ -52,9 +53,8 @@ def main() -> None:
         started = time.perf_counter()
         sweep = swept(name, asked.shadows, asked.out)
         print(f"## {name}, S = {asked.shadows}, {time.perf_counter() - started:.0f} s\n")
-        print(
-            "| mechanism | epsilon | stage | attack | pair mean, GDP | pair mean | one run | AUC | ceiling |"
-        )
+        columns = ("mechanism", "epsilon", "stage", "attack", *METHODS_SHOWN, "AUC", "ceiling")
+        print(f"| {' | '.join(columns)} |")
         print("|---|---|---|---|---|---|---|---|---|")
         above = refuted = count = 0
         for point in sweep["points"]:
@@ -63,7 +63,7 @@ def main() -> None:
                 count += len(bounds)
                 above += sum(value > point["ceilings"]["epsilon"] for value in bounds.values())
                 refuted += bool(stage["refuted"])
-                shown = [bounds.get(m) for m in ("pair mean, GDP", "pair mean", "one run")]
+                shown = [bounds.get(method) for method in METHODS_SHOWN]
                 cells = ["-" if value is None else f"{value:.2f}" for value in shown]
                 print(
                     f"| {point['mechanism']} | {point['epsilon']:g} | {stage['stage']} | "
