@@ -253,5 +253,5 @@ def test_a_secret_number_of_units_is_told_nowhere(small, command, tmp_path):
     assert plan.scorer.mechanism.denominator == 1
     path = small(protected({"adjacency": "add_remove", "delta": 0.04}))
     err = refused(command, path, tmp_path, ["curate.protect.delta", "found 0.04"])
-    assert "30" not in err
+    assert "30" not in err.replace(str(path), "")
     assert load_plan(small(protected({"adjacency": "add_remove", "delta": 0.03}))).claim
