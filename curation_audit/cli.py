@@ -231,15 +231,33 @@ def _options(seed: int | None, workers: int | None, out: str | None = None) -> t
 
 
 @cli.command()
-@click.argument("run_folder", type=click.Path(file_okay=False))
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(file_okay=False))
 @click.option(
-    "--format", "formats", default="html", show_default=True, help="Comma-separated: html, json."
+    "--format",
+    "formats",
+    help="Comma-separated: html (the default), markdown, pdf, json, card, parquet.",
 )
-def report(run_folder: str, formats: str) -> None:
-    """Write the report of a finished run again, from its report.json."""
+@click.option("--compare", is_flag=True, help="One page that sets two or more runs side by side.")
+@click.option("--out", metavar="FILE", help="Where the comparison goes; default comparison.html.")
+def report(runs: tuple[str, ...], formats: str | None, compare: bool, out: str | None) -> None:
+    """Write the report of a finished run again, from its report.json; or compare runs.
+
+    Everything but parquet goes to the release folder: that one holds the evidence on every
+    candidate, and stays beside it.
+    """
+    folders = [Path(run) for run in runs]
+    if compare:
+        if formats is not None:
+            raise InputError("--format", "is given beside --compare", "a comparison is a page")
+        from curation_audit.report.compare import write_comparison
+
+        click.echo(str(write_comparison(folders, Path(out or "comparison.html"))))
+        return
+    if len(folders) > 1 or out is not None:
+        raise InputError("report", "found several runs or --out", "add --compare, or name one run")
     from curation_audit.auditing.release import render_again
 
-    for path in render_again(Path(run_folder), formats.split(",")):
+    for path in render_again(folders[0], [one.strip() for one in (formats or "html").split(",")]):
         click.echo(str(path))
 
 

@@ -23,7 +23,7 @@ from curation_audit.version import __version__
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "curation_audit"
-SHIPPED_SUFFIXES = {".py", ".yaml", ".json", ".j2", ".css"}
+SHIPPED_SUFFIXES = {".py", ".yaml", ".json", ".j2", ".css", ".js"}
 HEAVY = {"torch", "pandas", "matplotlib", "sklearn", "scipy", "pydantic", "pyarrow"}
 
 

@@ -15,6 +15,7 @@ from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import CanarySettings
+from curation_audit.report.renderings import check_formats
 from curation_audit.results import Estimand
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
 
@@ -234,11 +235,12 @@ class AuditPlan:
     n_claims: int = 1
     utility: UtilityMetric = "accuracy"
     unit: str = "row"
-    formats: tuple[Literal["html", "json"], ...] = ("html", "json")
+    formats: tuple[str, ...] = ("html", "json")
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what the parts need of each other."""
+        check_formats("report.formats", self.formats)
         if self.downstream is not None and self.data.pool.labels is None:
             raise SettingError(
                 "train",

@@ -1,4 +1,4 @@
-"""What leaves an audit: report.json, its rendering, the evidence by keyed id, and run.json."""
+"""What leaves an audit: report.json, its renderings, the evidence by keyed id, and run.json."""
 
 import hashlib
 import hmac
@@ -22,9 +22,14 @@ from curation_audit.auditing.evidence import AttackEvidence, Game
 from curation_audit.auditing.judge import CONTROLS_LEVEL
 from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
 from curation_audit.auditing.planting import n_targets, planting_warnings
-from curation_audit.checks import InputError, did_you_mean
 from curation_audit.pipelines.base import ALWAYS_IN
-from curation_audit.report import SCHEMA_VERSION, readable, render_html, validate_report
+from curation_audit.report import SCHEMA_VERSION, validate_report
+from curation_audit.report.renderings import (
+    check_formats,
+    finished_run,
+    forget_renderings,
+    write_renderings,
+)
 from curation_audit.results import (
     ClaimResult,
     ControlResult,
@@ -45,7 +50,6 @@ from curation_audit.storage import (
 from curation_audit.training.device import resolve_device
 from curation_audit.version import __version__
 
-FORMATS = ("html", "json")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow", "matplotlib")
 
 BLIND_NOTE = (
@@ -291,25 +295,14 @@ def write_release(
     write_atomically(plan.run.out / "run.json", json_bytes(run))
     write_atomically(plan.run.out / "evidence.npz", pack_arrays(arrays), mode=0o600)
     write_atomically(release / "report.json", json_bytes(report))
-    if "html" in plan.formats:
-        return write_rendering(plan.run.out)
-    (release / "report.html").unlink(missing_ok=True)  # it would tell of an earlier audit
-    return None
+    forget_renderings(plan.run.out, plan.formats)
+    paths = write_renderings(finished_run(plan.run.out), plan.formats)
+    return dict(zip(plan.formats, paths, strict=True)).get("html")
 
 
 def json_bytes(tree: Mapping[str, Any]) -> bytes:
     """Readable JSON in a fixed order."""
     return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def write_rendering(run_folder: Path) -> Path:
-    """Render release/report.json (and run.json where it is) to release/report.html."""
-    report = readable(json.loads((run_folder / "release" / "report.json").read_text()))
-    run_path = run_folder / "run.json"
-    run = json.loads(run_path.read_text()) if run_path.exists() else None
-    path = run_folder / "release" / "report.html"
-    write_atomically(path, render_html(report, run).encode())
-    return path
 
 
 def render_again(run_folder: Path, formats: Sequence[str]) -> list[Path]:
@@ -318,16 +311,5 @@ def render_again(run_folder: Path, formats: Sequence[str]) -> list[Path]:
     Raises:
         InputError: for an unknown format, a folder without a report, or a report that is not one.
     """
-    for name in formats:
-        if name not in FORMATS:
-            raise InputError("--format", f"found {name!r}", did_you_mean(name, FORMATS))
-    path = run_folder / "release" / "report.json"
-    if not path.exists():
-        raise InputError(
-            str(run_folder), "found no release/report.json", "run 'curation-audit attack' first"
-        )
-    try:
-        readable(json.loads(path.read_bytes()))
-    except ValueError as error:
-        raise InputError(str(path), f"is no report of this version: {error}") from None
-    return [write_rendering(run_folder) if name == "html" else path for name in formats]
+    check_formats("--format", formats)
+    return write_renderings(finished_run(run_folder), formats)

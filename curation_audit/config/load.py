@@ -42,6 +42,7 @@ from curation_audit.pipelines.data import load_data
 from curation_audit.pipelines.protection.base import Site
 from curation_audit.pipelines.protection.protect import Protected, protect
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
+from curation_audit.report.renderings import check_formats
 from curation_audit.streams import Streams
 from curation_audit.training.device import resolve_device
 
@@ -111,6 +112,7 @@ def built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) ->
 
 def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
     """Build every part of a pipeline and read its data; ``base`` is the file's folder."""
+    check_formats("report.formats", section.report.formats)
     attack = built(("attack",), build_attack, section.attack)
     threat = built(("threat",), build_threat, section.threat)
     run = _run_settings(section, base)

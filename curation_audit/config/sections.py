@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,6 +24,7 @@ from curation_audit.pipelines.rules import RULES
 from curation_audit.pipelines.scorers import SCORERS
 from curation_audit.pipelines.scorers.callable import CallableScorer
 from curation_audit.pipelines.sources import SOURCES
+from curation_audit.report.renderings import RENDERINGS
 from curation_audit.results import Adjacency
 
 T = TypeVar("T")
@@ -121,10 +122,14 @@ class RunSection(Section):
     id_key: str | None = None
 
 
+# checked by check_formats, which knows the near miss; the enumeration is for editors
+FormatName = Annotated[str, Field(json_schema_extra={"enum": [*RENDERINGS]})]
+
+
 class ReportSection(Section):
     """What to write, and when to fail."""
 
-    formats: list[Literal["html", "json"]] = ["html", "json"]
+    formats: list[FormatName] = ["html", "json"]
     policy: list[dict[str, Any]] = []
     claim: dict[str, Any] | None = None
     context: dict[str, Any] | None = None

@@ -37,9 +37,7 @@ def diagram(report: dict[str, Any]) -> str:
         for start, end in arrows:
             _arrow(axes, boxes[start][:2], boxes[end][:2])
         for x, y, text, colour in boxes:
-            axes.text(
-                x, y, text, ha="center", va="center", fontsize=10, bbox=BOX | {"edgecolor": colour}
-            )
+            axes.text(x, y, text, ha="center", va="center", bbox=BOX | {"edgecolor": colour})
         told = ", ".join(sorted(seen - {"joint"})) or "nothing"
         described = f"Private set and pool to scorer, scores, picks and model; seen: {told}."
         return svg.inline_svg(figure, name="diagram", description=described)

@@ -4,7 +4,7 @@ Only stages and numbers are drawn, never a word that the user chose: those stand
 around a figure, where they are escaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BLUE: Final = "#0072b2"
 ORANGE: Final = "#d55e00"
 GREY: Final = "#5b6470"
+HOVERED: Final = 17  # points of a curve that can be pointed at
 CHANCE: Final[dict[str, Any]] = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 1.2}
 
 
@@ -87,9 +88,13 @@ def _draw_rows(axes: "Axes", rows: Sequence[Row], *, no_value_at: float) -> None
         if row.value is None:
             axes.text(no_value_at, -i, row.text, va="center", style="italic", color=GREY)
             continue
+        told = f"{row.label}: {row.text}"
         if row.low is not None and row.high is not None:
-            axes.plot([row.low, row.high], [-i, -i], color=row.colour, linewidth=4, alpha=0.5)
-        axes.plot([row.value], [-i], "o", color=row.colour, markersize=8)
+            ends = [row.low, row.high]
+            (line,) = axes.plot(ends, [-i, -i], color=row.colour, linewidth=4, alpha=0.5)
+            svg.hover(line, told)
+        (dot,) = axes.plot([row.value], [-i], "o", color=row.colour, markersize=8)
+        svg.hover(dot, told)
         # Text keeps to the side of the middle that has room for it.
         share = (row.value - left) / (right - left)
         side = "left" if share < 1 / 3 else "right" if share > 2 / 3 else "center"
@@ -140,6 +145,7 @@ def roc(attack: dict[str, Any], stage: str, claim: dict[str, Any] | None = None)
         if claim is not None:
             ceiling = np.maximum(claim["tpr"], floor)
             axes.plot(claim["fpr"], ceiling, color=ORANGE, linestyle="-.", label="claimed ceiling")
+        _hover_along(axes, arrays, floor)
         _logarithmic(axes, floor)
         axes.set_xlabel("False-positive rate")
         axes.set_ylabel("True-positive rate")
@@ -150,6 +156,19 @@ def roc(attack: dict[str, Any], stage: str, claim: dict[str, Any] | None = None)
             f"{'; the ceiling of the claimed guarantee is drawn beside it' if claim else ''}"
         )
         return svg.inline_svg(figure, name=f"roc-{stage}", description=description)
+
+
+def _hover_along(axes: "Axes", curve: Mapping[str, Any], floor: float) -> None:
+    """Points of a curve that are seen only when pointed at, evenly on the log scale."""
+    wanted = np.geomspace(floor, 1, HOVERED)
+    nearest = np.abs(np.log(np.maximum(curve["fpr"], floor))[:, None] - np.log(wanted)).argmin(0)
+    for i in np.unique(nearest):
+        fpr, tpr, low, high = (
+            words.percent(curve[key][i]) for key in ("fpr", "tpr", "low", "high")
+        )
+        at = [max(curve["fpr"][i], floor)], [max(curve["tpr"][i], floor)]
+        (spot,) = axes.plot(*at, "o", color=BLUE, markersize=14, alpha=0)
+        svg.hover(spot, f"FPR {fpr}: TPR {tpr} ({low} to {high})")
 
 
 def _logarithmic(axes: "Axes", floor: float) -> None:
@@ -175,10 +194,14 @@ def risk_histogram(risk: dict[str, Any], stage: str) -> str:
     with svg.style():
         figure = svg.new_figure(290)
         axes = figure.add_subplot()
-        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#8fbddb", ec="#6ba3c9")
+        width = np.diff(edges)
+        bars = axes.bar(edges[:-1], counts, width, align="edge", color="#8fbddb", ec="#6ba3c9")
+        for bar, count, low, high in zip(bars, counts, edges[:-1], edges[1:], strict=True):
+            svg.hover(bar, f"exposure {low:.3f} to {high:.3f}: {words.count(count)} candidates")
         axes.axvline(0.5, label="chance", **CHANCE)
-        axes.axvline(risk["mean"], color=BLUE, linewidth=2, label="mean")
-        axes.axvline(risk["maximum"], color=ORANGE, linewidth=2, label="maximum")
+        for name, colour in (("mean", BLUE), ("maximum", ORANGE)):
+            line = axes.axvline(risk[name], color=colour, linewidth=2, label=name)
+            svg.hover(line, f"{name} {words.decimal(risk[name])}")
         axes.set_xlim(min(edges[0], 0.45) - 0.03, max(edges[-1], 0.55) + 0.03)
         axes.grid(visible=False, axis="x")
         axes.set_axisbelow(True)

@@ -15,7 +15,8 @@ COLOURS: Final = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1d
 MARKS: Final = ("o", "s", "^", "D", "v", "P", "X")
 STAGES: Final = ("scores", "selection", "model", "joint")
 HEIGHT: Final = 260
-LINE, COLUMNS = 15, 2  # of a legend
+LINE, COLUMNS = 18, 2  # of a legend
+TIGHT: Final[dict[str, float]] = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.5}
 APART: Final = 1.05  # marks that would hide one another's intervals
 
 
@@ -150,7 +151,7 @@ def _epsilon_axis(axes: "Axes", sweep: Mapping[str, Any]) -> None:
 
 def _legend(figure: "Figure") -> None:
     """Above the axes, where it hides nothing."""
-    figure.legend(fontsize=9, loc="outside upper left", ncols=COLUMNS)
+    figure.legend(fontsize=11.2, loc="outside upper left", ncols=COLUMNS, **TIGHT)
 
 
 def _log_axis(axes: "Axes", ticks: Sequence[float], labels: Sequence[str]) -> None:
@@ -181,3 +182,7 @@ def _line(
         linewidth=1.4,
         label=label,
     )
+    for at, one in zip(places, estimates, strict=True):
+        (spot,) = axes.plot([at], [one["value"]], "o", color=GREY, markersize=12, alpha=0)
+        told = f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+        svg.hover(spot, f"{label}: {told}")

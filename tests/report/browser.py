@@ -74,6 +74,26 @@ class Browser:
         body = {"cmd": "Runtime.evaluate", "params": arguments}
         return self._call("POST", "/goog/cdp/execute", body)["result"].get("value")
 
+    def emulate(self, *, scheme: str = "light", media: str = "screen") -> None:
+        """Show pages as on a screen or on paper, to readers who prefer a light or a dark one."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._command("Emulation.setEmulatedMedia", {"media": media, "features": features})
+
+    def scripts(self, *, enabled: bool) -> None:
+        """Let the scripts of pages run, or not."""
+        self._command("Emulation.setScriptExecutionDisabled", {"value": not enabled})
+
+    def press(self, key: str) -> None:
+        """Press and release Enter or the space bar where the focus is."""
+        text, code = {"Enter": ("\r", 13), " ": (" ", 32)}[key]
+        common = {"key": key, "windowsVirtualKeyCode": code}
+        self._command("Input.dispatchKeyEvent", {"type": "keyDown", "text": text, **common})
+        self._command("Input.dispatchKeyEvent", {"type": "keyUp", **common})
+
+    def _command(self, name: str, parameters: dict[str, Any]) -> Any:
+        """A command of Chromium's own protocol."""
+        return self._call("POST", "/goog/cdp/execute", {"cmd": name, "params": parameters})
+
     def console(self) -> list[str]:
         """What the console said since the last call."""
         return [entry["message"] for entry in self._call("POST", "/se/log", {"type": "browser"})]

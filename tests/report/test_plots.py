@@ -1,13 +1,14 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
-from curation_audit.report import plots
+from curation_audit.report import plots, svg, words
 from tests.report.sample import sample_report, sparse_report
 
 
@@ -114,7 +115,9 @@ def test_joint_is_no_step_of_the_ladder():
     """The line ends at the model; all stages together stand beside it."""
 
     def steps(stages):
-        (line,) = re.findall(r'd="([^"]*)"[^>]*stroke: #b9c2cc', plots.leakage_ladder(stages))
+        (line,) = re.findall(
+            r'd="([^"]*)"[^>]*stroke: var\(--figure-step, #b9c2cc', plots.leakage_ladder(stages)
+        )
         return len(re.findall("[ML]", line))
 
     stages = sample_report()["stages"]
@@ -150,3 +153,127 @@ def test_pyplot_is_never_loaded_and_the_package_loads_nothing_heavy():
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+# what is told where a reader points
+
+
+def titles(figure):
+    return [element.text for element in ElementTree.fromstring(figure).iter("title")]
+
+
+def test_ladder_tells_its_numbers_where_a_reader_points():
+    stages = sample_report()["stages"]
+    told = titles(plots.leakage_ladder(stages))
+    for stage in stages:
+        auc = stage["headline"]["metrics"]["auc"]
+        text = f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+        assert told.count(f"{stage['stage']}: {text}") == 2  # the dot and its interval
+
+
+def test_roc_tells_points_of_its_curve():
+    attack = sample_report()["stages"][0]["attacks"][0]
+    told = titles(plots.roc(attack, "scores"))
+    curve = attack["roc"]
+    points = [
+        f"FPR {words.percent(fpr)}: TPR {words.percent(tpr)} "
+        f"({words.percent(low)} to {words.percent(high)})"
+        for fpr, tpr, low, high in zip(
+            *(curve[k] for k in ("fpr", "tpr", "low", "high")), strict=True
+        )
+    ]
+    assert 10 <= len(told) <= plots.HOVERED
+    assert set(told) <= set(points)
+    assert {points[0], points[-1]} <= set(told)
+
+
+def test_histogram_tells_every_bar():
+    risk = sample_report()["stages"][0]["attacks"][0]["candidate_risk"]
+    bars = [one for one in titles(plots.risk_histogram(risk, "model")) if "candidates" in one]
+    assert sum(int(one.split(": ")[1].split()[0]) for one in bars) == sum(risk["counts"])
+
+
+def test_words_told_are_escaped_and_stand_first_in_their_group():
+    hostile = "<script>\"'&--></title>"
+    with svg.style():
+        figure = svg.new_figure(100)
+        (line,) = figure.add_subplot().plot([0, 1], [0, 1])
+        svg.hover(line, hostile)
+        drawn = svg.inline_svg(figure, name="x", description="a line that is drawn")
+    assert titles(drawn) == [hostile]
+    assert "<script" not in drawn
+    groups = [g for g in ElementTree.fromstring(drawn).iter("g") if g.find("title") is not None]
+    assert [group[0].tag for group in groups] == ["title"]
+
+
+# a dark screen
+
+STYLE = Path(svg.__file__).with_name("style.css").read_text()
+DARK = STYLE[STYLE.index("@media screen and (prefers-color-scheme: dark)") :]
+DARK = DARK[: DARK.index("\n}\n")]
+
+
+def variables(text):
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})\b", text))
+
+
+LIGHT = variables(STYLE.replace(DARK, "")) | {
+    f"figure-{name}": colour for colour, name in svg.PALETTE.items()
+}
+SCHEMES = pytest.mark.parametrize("colours", [LIGHT, variables(DARK)], ids=["light", "dark"])
+
+
+def contrast(one, other):
+    """The contrast ratio of the Web Content Accessibility Guidelines."""
+
+    def luminance(colour):
+        digits = colour.lstrip("#")
+        digits = "".join(2 * c for c in digits) if len(digits) == 3 else digits
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_that_of_the_guidelines():
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#fff") == pytest.approx(4.48, abs=0.01)
+
+
+@SCHEMES
+def test_text_can_be_read(colours):
+    for text, ground in (
+        ("ink", "paper"), ("soft", "paper"), ("ink", "wash"), ("soft", "wash"), ("leak", "paper"),
+        ("leak", "leak-wash"), ("clear", "clear-wash"), ("invalid", "invalid-wash"),
+        ("ink", "leak-wash"), ("ink", "clear-wash"), ("ink", "invalid-wash"),
+        ("figure-ink", "figure-paper"), ("figure-tick", "figure-paper"),
+        ("figure-axis", "figure-paper"), ("figure-ink", "figure-region"),
+    ):  # fmt: skip
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+
+
+@SCHEMES
+def test_lines_can_be_seen(colours):
+    for name in ("blue", "orange", "green", "pink"):
+        assert contrast(colours[f"figure-{name}"], colours["figure-paper"]) >= 3, name
+
+
+def test_every_colour_of_a_figure_has_one_for_a_dark_screen():
+    assert {f"figure-{name}" for name in svg.PALETTE.values()} <= variables(DARK).keys()
+    for figure in FIGURES:
+        bare = re.sub(r"var\(--figure-[\w-]+, #[0-9a-f]{6}\)", "", figure)
+        assert not re.findall(r"#[0-9a-f]{6}", bare)
+        assert not [tag for tag in re.findall("<text[^>]*>", figure) if "fill: var(" not in tag]
+
+
+def test_paper_stays_light():
+    assert STYLE.count("prefers-color-scheme") == 1
+    assert "@media screen and (prefers-color-scheme: dark)" in STYLE
+
+
+def test_plain_colours_are_those_of_the_palette():
+    figure = svg.with_plain_colours(FIGURES[0])
+    assert "var(" not in figure
+    assert svg.PALETTE.keys() >= {*re.findall("#[0-9a-f]{6}", figure)}

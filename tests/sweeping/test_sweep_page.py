@@ -11,7 +11,7 @@ import pytest
 from curation_audit.report import sweep_page, words
 from curation_audit.report.sweep_page import render_sweep, validate_sweep
 from curation_audit.results import to_plain
-from tests.report.page import Parsed
+from tests.report.page import Parsed, loads_nothing
 from tests.sweeping.trees import TREES, points, tree_of
 from tests.sweeping.world import attacked, estimate, nothing_drawn, point, worth
 
@@ -50,15 +50,8 @@ def test_headings_are_in_order(page):
 
 
 @page
-def test_page_loads_and_runs_nothing(page):
-    parsed = Parsed(page)
-    assert not {tag for tag, _ in parsed.tags} & {"script", "img", "iframe", "link", "object"}
-    assert "://" not in page
-    assert "@import" not in page
-    for tag, attributes in parsed.tags:
-        assert not [name for name in attributes if name.startswith("on") or name == "src"], tag
-    policy = next(a["content"] for _, a in parsed.tags if "http-equiv" in a)
-    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'")
+def test_page_loads_nothing_and_runs_one_script_that_it_names(page):
+    loads_nothing(page)
 
 
 @page
@@ -67,7 +60,7 @@ def test_page_can_be_read_by_everyone(page):
     tags = [tag for tag, _ in parsed.tags]
     assert ("html", {"lang": "en"}) in parsed.tags
     assert any(a.get("name") == "viewport" for _, a in parsed.tags)
-    assert tags.count("title") == 1
+    assert page[: page.index("</head>")].count("<title>") == 1
     assert tags.count("table") == tags.count("caption")
     assert all("scope" in a for tag, a in parsed.tags if tag == "th")
     assert all(a.get("aria-label") for tag, a in parsed.tags if tag == "svg")
@@ -218,9 +211,9 @@ def test_hostile_words_are_escaped():
     validate_sweep(tree)
     page = render_sweep(tree)
     parsed = Parsed(page)
-    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert [tag for tag, _ in parsed.tags].count("script") == 1
     assert HOSTILE in parsed.text
-    assert "<script" not in page
+    assert page.count("<script") == 1
 
 
 # figures

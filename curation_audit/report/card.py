@@ -1,0 +1,142 @@
+"""A fragment for a model card or a data card: metrics as metadata, and what DP is claimed.
+
+The front matter follows Hugging Face's ``model-index``; every value stands with its interval.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from curation_audit.report import summary, words
+from curation_audit.report.blocks import Block, Bullets, Heading, Paragraph
+from curation_audit.report.markdown import written
+
+TASK = {"type": "membership-inference", "name": "Membership inference on the curation"}
+
+
+def render_card(report: dict[str, Any]) -> str:
+    """The fragment: YAML front matter, then Markdown."""
+    import yaml
+
+    tree = {"tags": ["privacy-audit", "membership-inference"], "model-index": [_entry(report)]}
+    front = yaml.safe_dump(tree, sort_keys=False, allow_unicode=False, width=100)
+    return f"---\n{front}---\n\n{written(list(_text(report)))}"
+
+
+def _entry(report: dict[str, Any]) -> dict[str, Any]:
+    own = report["utility"]
+    results = [
+        _result(report, stage["stage"], list(_metrics(report, stage)))
+        for stage in report["stages"]
+        if stage["headline"] is not None
+    ]
+    if own is not None:
+        value = [_metric(own["metric"], own["curated"])]
+        results.append(
+            {
+                "task": {"type": "other", "name": "Downstream task"},
+                "dataset": {"type": "private", "name": "Test set of the audit"},
+                "metrics": value,
+            }
+        )
+    return {"name": report["name"], "results": results}
+
+
+def _result(report: dict[str, Any], stage: str, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    n = report["design"]["n_candidates"]
+    return {
+        "task": TASK,
+        "dataset": {"type": "private", "name": f"{n} candidates, attacked at the stage {stage}"},
+        "metrics": metrics,
+        "source": {"name": f"{report['tool']['name']} {report['tool']['version']}"},
+    }
+
+
+def _metrics(report: dict[str, Any], stage: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The headline's numbers; what was not resolvable is left out, as there is no number."""
+    metrics = stage["headline"]["metrics"]
+    for name in ("auc", "advantage"):
+        yield _metric(name, metrics[name]["value"], metrics[name], stage["headline"]["attack"])
+    for point in metrics["tpr_at_fpr"]:
+        if point["status"] == "resolved":
+            name = f"tpr_at_fpr_{point['fpr']:g}"
+            yield _metric(name, point["tpr"]["value"], point["tpr"], stage["headline"]["attack"])
+    bounds = words.bounds_at(report, stage["stage"])
+    declared = None if bounds is None else words.declared_bound(bounds)
+    if declared is not None:
+        yield {
+            **_metric("epsilon_lower_bound", declared["epsilon"]),
+            "args": {
+                "delta": declared["delta"],
+                "confidence": declared["confidence"],
+                "method": declared["method"],
+                "label": "bound",
+            },
+        }
+
+
+def _metric(
+    name: str, value: float, interval: dict[str, Any] | None = None, attack: str = ""
+) -> dict[str, Any]:
+    tree: dict[str, Any] = {"type": name, "name": name, "value": value}
+    if interval is not None:
+        tree["args"] = {
+            "low": interval["low"],
+            "high": interval["high"],
+            "confidence": interval["confidence"],
+            "attack": attack,
+            "label": interval["label"],
+        }
+    return tree
+
+
+def _text(report: dict[str, Any]) -> Iterator[Block]:
+    verdict = report["verdict"]
+    yield Heading("Privacy audit of the curation")
+    yield Paragraph(verdict["text"], f"{verdict['status'].capitalize()}.")
+    if verdict["status"] == "audit invalid":
+        yield Paragraph("Do not rely on any number of this card.", "A control failed.")
+    yield summary.headlines(report)
+    yield Paragraph(summary.PRIVATE)
+    yield Heading("Differential privacy", 3)
+    yield from _statement(report)
+    yield Heading("Limitations of the audit", 3)
+    yield Bullets(tuple(report["limitations"]))
+
+
+def _statement(report: dict[str, Any]) -> Iterator[Block]:
+    """Mechanism, epsilon, delta, unit, adjacency, what is covered and what is not."""
+    own, claim = report["protection"], report["claim"]
+    if own is None and claim is None:
+        yield Paragraph("No differential privacy is claimed.")
+        return
+    if own is not None:
+        yield Bullets(tuple(f"{name}: {value}" for name, value in _guarantee(own)))
+    if claim is not None:
+        yield from list(summary.claimed(claim, report["design"]["unit"]))[:1]
+
+
+def _guarantee(own: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    none = "none: the mechanism ran without noise"
+    left_out = [name for name in ("scores", "selection", "model") if name not in own["covers"]]
+    doubtful = [
+        step.replace("_", " ") for step, who in own["assumptions"].items() if "not stated" in who
+    ]
+    yield "Mechanism", own["mechanism"] + (" (an ablation, not for use)" if own["ablation"] else "")
+    yield "Epsilon", words.decimal(own["epsilon"], none)
+    yield "Delta", words.delta(own["delta"])
+    yield "Unit", own["unit"]
+    yield "Adjacency", words.adjacency(own["adjacency"], own["unit"])
+    yield "Covers", ", ".join(own["covers"]) or "nothing"
+    yield (
+        "Does not cover",
+        "; ".join(
+            [
+                *left_out,
+                "the pool, and private rows that also stand in it",
+                "what the private set has in common",
+            ]
+        ),
+    )
+    yield "Assumed, not stated by anybody", ", ".join(doubtful) or "nothing"
+    yield "Tuning", own["tuning"]
+    yield "Noise of the audit", own["noise_source"]
