@@ -24,6 +24,7 @@ from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fp
 from curation_audit.auditing.planting import n_targets, planting_warnings
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.report import SCHEMA_VERSION, validate_report
+from curation_audit.report.numbers import headline_numbers
 from curation_audit.report.renderings import (
     check_formats,
     finished_run,
@@ -117,6 +118,7 @@ def build_report(
             "limitations": [_size_limitation(plan, game), *LIMITATIONS],
         }
     )
+    report["numbers"] = headline_numbers(report)
     validate_report(report)
     return report
 

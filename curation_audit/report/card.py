@@ -9,6 +9,7 @@ from typing import Any
 from curation_audit.report import summary, words
 from curation_audit.report.blocks import Block, Bullets, Heading, Paragraph
 from curation_audit.report.markdown import written
+from curation_audit.report.numbers import headline_numbers
 
 TASK = {"type": "membership-inference", "name": "Membership inference on the curation"}
 
@@ -25,7 +26,7 @@ def render_card(report: dict[str, Any]) -> str:
 def _entry(report: dict[str, Any]) -> dict[str, Any]:
     own = report["utility"]
     results = [
-        _result(report, stage["stage"], list(_metrics(report, stage)))
+        _result(report, stage["stage"], list(_metrics(report, stage["stage"])))
         for stage in report["stages"]
         if stage["headline"] is not None
     ]
@@ -51,42 +52,17 @@ def _result(report: dict[str, Any], stage: str, metrics: list[dict[str, Any]]) -
     }
 
 
-def _metrics(report: dict[str, Any], stage: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The headline's numbers; what was not resolvable is left out, as there is no number."""
-    metrics = stage["headline"]["metrics"]
-    for name in ("auc", "advantage"):
-        yield _metric(name, metrics[name]["value"], metrics[name], stage["headline"]["attack"])
-    for point in metrics["tpr_at_fpr"]:
-        if point["status"] == "resolved":
-            name = f"tpr_at_fpr_{point['fpr']:g}"
-            yield _metric(name, point["tpr"]["value"], point["tpr"], stage["headline"]["attack"])
-    bounds = words.bounds_at(report, stage["stage"])
-    declared = None if bounds is None else words.declared_bound(bounds)
-    if declared is not None:
-        yield {
-            **_metric("epsilon_lower_bound", declared["epsilon"]),
-            "args": {
-                "delta": declared["delta"],
-                "confidence": declared["confidence"],
-                "method": declared["method"],
-                "label": "bound",
-            },
-        }
+def _metrics(report: dict[str, Any], stage: str) -> Iterator[dict[str, Any]]:
+    """The numbers of a stage; what was not resolvable is left out, as there is no number."""
+    for number in headline_numbers(report):
+        if number["stage"] == stage and number["value"] is not None:
+            kept = ("low", "high", "confidence", "delta", "attack", "method", "unit", "label")
+            told = {key: number[key] for key in kept if number[key] is not None}
+            yield {**_metric(number["name"], number["value"]), "args": told}
 
 
-def _metric(
-    name: str, value: float, interval: dict[str, Any] | None = None, attack: str = ""
-) -> dict[str, Any]:
-    tree: dict[str, Any] = {"type": name, "name": name, "value": value}
-    if interval is not None:
-        tree["args"] = {
-            "low": interval["low"],
-            "high": interval["high"],
-            "confidence": interval["confidence"],
-            "attack": attack,
-            "label": interval["label"],
-        }
-    return tree
+def _metric(name: str, value: float) -> dict[str, Any]:
+    return {"type": name, "name": name, "value": value}
 
 
 def _text(report: dict[str, Any]) -> Iterator[Block]:

@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def write_evidence(folder: Path, report: dict[str, Any], target: Path) -> None:
     """Write ``evidence.npz`` of a run folder to ``target`` (mode 0600).
 
     Columns: stage, attack, shadow, candidate (its keyed id), evidence (higher = in), member.
-    One shadow after another is read from the archive, so that memory holds a row group only.
+    One attack after another is read from the archive.
 
     Raises:
         InputError: where there is no evidence, or what is there is none.
@@ -86,21 +86,22 @@ def _tables(archive: zipfile.ZipFile, stage_of: dict[str, str]) -> Iterator["pa.
     step = max(1, ROWS // max(n, 1))
     names = sorted(name for name in archive.namelist() if name.startswith(PREFIX))
     for attack in (name.removeprefix(PREFIX).removesuffix(".npy") for name in names):
-        with archive.open(f"{PREFIX}{attack}.npy") as file:
-            _check_header(file, (n_shadows, n))
-            for first in range(0, n_shadows, step):
-                rows = min(step, n_shadows - first)
-                block = np.frombuffer(file.read(8 * rows * n), "<f8")
-                shadows = np.repeat(np.arange(first, first + rows, dtype=np.int32), n)
-                ids = pa.DictionaryArray.from_arrays(
-                    np.tile(np.arange(n, dtype=np.int32), rows), candidates
-                )
-                columns = [
-                    _repeated(stage_of[attack], len(block)), _repeated(attack, len(block)),
-                    pa.array(shadows), ids, pa.array(block),
-                    pa.array(inclusion[first : first + rows].ravel()),
-                ]  # fmt: skip
-                yield pa.Table.from_arrays(columns, schema=schema)
+        evidence = _read(archive, f"{PREFIX}{attack}")
+        if evidence.shape != inclusion.shape or evidence.dtype != np.dtype("<f8"):
+            raise ValueError(f"found {evidence.dtype} {evidence.shape} for {attack}.")
+        for first in range(0, n_shadows, step):
+            rows = min(step, n_shadows - first)
+            block = evidence[first : first + rows].ravel()
+            shadows = np.repeat(np.arange(first, first + rows, dtype=np.int32), n)
+            ids = pa.DictionaryArray.from_arrays(
+                np.tile(np.arange(n, dtype=np.int32), rows), candidates
+            )
+            columns = [
+                _repeated(stage_of[attack], len(block)), _repeated(attack, len(block)),
+                pa.array(shadows), ids, pa.array(block),
+                pa.array(inclusion[first : first + rows].ravel()),
+            ]  # fmt: skip
+            yield pa.Table.from_arrays(columns, schema=schema)
 
 
 def _repeated(word: str, n: int) -> "pa.DictionaryArray":
@@ -112,14 +113,3 @@ def _repeated(word: str, n: int) -> "pa.DictionaryArray":
 def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _check_header(file: IO[bytes], shape: tuple[int, int]) -> None:
-    """Read past the header of an array that must be row-major float64 of one shape."""
-    version = np.lib.format.read_magic(file)
-    reader = {(1, 0): np.lib.format.read_array_header_1_0}.get(version)
-    if reader is None:
-        raise ValueError(f"found an array of version {version}.")
-    found, by_column, dtype = reader(file)
-    if found != shape or (by_column and min(shape) > 1) or dtype != np.dtype("<f8"):
-        raise ValueError(f"expected float64 {shape}, found {dtype} {found}.")

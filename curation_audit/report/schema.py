@@ -62,7 +62,7 @@ def _inconsistencies(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def _mismatches(item: dict[str, Any]) -> Iterator[str]:
     """Keys of one object that contradict each other."""
-    if "low" in item and "high" in item and item["low"] > item["high"]:
+    if item.get("low") is not None and item["low"] > item.get("high", math.inf):
         yield f"low must not be above high, got {item['low']} and {item['high']}"
     if item.keys() == {"fpr", "tpr", "low", "high"}:
         if len({len(array) for array in item.values()}) > 1:

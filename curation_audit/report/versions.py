@@ -6,6 +6,7 @@ What an older version did not measure stays unmeasured: null or an empty list, n
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from curation_audit.report.numbers import headline_numbers
 from curation_audit.report.schema import SCHEMA_VERSION, validate_report
 
 
@@ -49,6 +50,7 @@ def _from_1(report: dict[str, Any]) -> dict[str, Any]:
         "context": None,
         "combined_risk": None,
         "crosswalk": [],
+        "numbers": headline_numbers(report),
     }
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from curation_audit.report.numbers import headline_numbers
 from curation_audit.storage import pack_arrays
 from tests.report.sample import sample_report, sample_run
 
@@ -52,4 +53,5 @@ def hostile_report():
         stage["headline"]["chosen_by"] = HOSTILE
         if stage["headline"]["subgroups"]:
             stage["headline"]["subgroups"]["slices"][0]["group"] = HOSTILE
+    report["numbers"] = headline_numbers(report)
     return report

@@ -17,6 +17,7 @@ from curation_audit.dp.ledger import Ledger
 from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, Stage
 from curation_audit.report import SCHEMA_VERSION
+from curation_audit.report.numbers import headline_numbers
 from curation_audit.results import (
     AttackResult,
     ClaimedStage,
@@ -274,7 +275,7 @@ def sample_report() -> dict[str, Any]:
 
     A claim is refuted, and the bounds show much, hardly anything, or nothing.
     """
-    return to_plain(
+    report: dict[str, Any] = to_plain(
         {
             "schema_version": SCHEMA_VERSION,
             "tool": {"name": "curation-audit", "version": "0.1.0", "code_digest": "9f2c" * 16},
@@ -314,6 +315,8 @@ def sample_report() -> dict[str, Any]:
             ],
         }
     )
+    report["numbers"] = headline_numbers(report)
+    return report
 
 
 def protection(**changes: Any) -> Protection:
@@ -409,6 +412,7 @@ def sparse_report() -> dict[str, Any]:
         point["stability"]["coin_flips"] = None
         for precision in point["precision"]:
             precision["ppv"] = None
+    report["numbers"] = headline_numbers(report)
     return report
 
 

@@ -32,6 +32,17 @@ def test_table_is_the_evidence_one_row_a_candidate_and_shadow(tmp_path):
     assert stages["stacked"] == "joint"
 
 
+def test_evidence_that_an_attack_left_column_by_column_is_the_same(tmp_path):
+    report = sample_report()
+    folder = run_folder(tmp_path / "run")
+    write_evidence(folder, report, tmp_path / "by_row.parquet")
+    arrays = {name: np.asfortranarray(one) for name, one in arrays_of(report).items()}
+    (folder / "evidence.npz").write_bytes(pack_arrays(arrays))
+    write_evidence(folder, report, tmp_path / "by_column.parquet")
+    by_row, by_column = (tmp_path / f"by_{how}.parquet" for how in ("row", "column"))
+    assert by_column.read_bytes() == by_row.read_bytes()
+
+
 def test_only_the_owner_may_read_it(tmp_path):
     target = tmp_path / "table.parquet"
     write_evidence(run_folder(tmp_path / "run"), sample_report(), target)
