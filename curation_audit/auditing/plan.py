@@ -252,7 +252,7 @@ class AuditPlan:
         if self.claim is not None:
             check_comparable(self.claim, self.scorer.adjacency)
         if self.protection is not None:
-            _check_covered(self.protection, self.observed)
+            _check_covered(self.protection, self.observed, self.threat)
         for rule in self.policy:
             if rule.rate is not None and not any(np.isclose(rule.rate, self.attack.fpr)):
                 raise SettingError(
@@ -285,7 +285,9 @@ class AuditPlan:
         return tuple(self.attack.methods.get(stage, everything))
 
 
-def _check_covered(protection: Protection, observed: tuple[ObservedStage, ...]) -> None:
+def _check_covered(
+    protection: Protection, observed: tuple[ObservedStage, ...], threat: Threat
+) -> None:
     """Raise ``SettingError`` where the adversary sees a stage that stays behind the release."""
     bare = [stage for stage in observed if stage not in protection.covers]
     if bare:
@@ -293,6 +295,12 @@ def _check_covered(protection: Protection, observed: tuple[ObservedStage, ...]) 
             "threat.observes",
             f"found {bare[0]}, which {protection.mechanism} does not make private",
             f"nobody may see them; observe some of {', '.join(protection.covers)}",
+        )
+    if "thresholds" in threat.knows and "scores" not in protection.covers:
+        raise SettingError(
+            "threat.knows",
+            f"found thresholds, which are scores that {protection.mechanism} does not make private",
+            "leave them out",
         )
 
 

@@ -101,7 +101,7 @@ def fit_module(
         public: rows (m, ...) of target 0, whose mean gradient is neither clipped nor noised.
         settings: public constants.
         secret: coins (one source) and noise, filled as (1, trainable numbers).
-        public_draws: batches of public rows and the seed of dropout.
+        public_draws: batches of public rows.
 
     Raises:
         InputError: where Opacus is missing, or the module has no private training.
@@ -113,9 +113,11 @@ def fit_module(
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Opacus and torch's hooks are chatty
-        torch.manual_seed(int(public_draws.integers(1 << 63)))
         _train(opacus, model, private, public, settings, secret, public_draws)
-    return model.eval()
+    # into a fresh copy: a module may have kept private rows beside its parameters
+    trained = copy.deepcopy(module)
+    trained.load_state_dict(model.state_dict())
+    return trained.eval()
 
 
 def check_module(module: nn.Module, public: Features) -> None:
@@ -137,13 +139,28 @@ def check_module(module: nn.Module, public: Features) -> None:
     device = next(module.parameters()).device
     rows = torch.as_tensor(public[:PROBED], device=device)
     try:
-        with torch.no_grad():
-            together = _logits(module.eval(), rows)
-            apart = [_logits(module, row[None]) for row in rows]
+        for mode in (False, True):
+            _probe(module.train(mode), rows)
     except (RuntimeError, TypeError, ValueError, IndexError):
         raise SettingError(where, "does not take the rows of the pool") from None
     finally:
         module.train()
+
+
+def _probe(module: nn.Module, rows: Tensor) -> None:
+    """Raise ``SettingError`` where the logit of a row is more than a function of the row.
+
+    A batch norm of one's own mixes rows. Masks of dropout come from one stream over all rows of a
+    batch, so that a unit that leaves would change the masks of all others: its gradient alone is
+    clipped, theirs are not bounded.
+    """
+    where = f"{PATH}.module"
+    with torch.no_grad():
+        together = _logits(module, rows)
+        apart = [_logits(module, row[None]) for row in rows]
+        again = _logits(module, rows)
+    if not torch.equal(together, again):
+        raise SettingError(where, "draws at random", "leave dropout and noise of its own out")
     if apart and not torch.allclose(together, torch.cat(apart), rtol=1e-3, atol=1e-4):
         raise SettingError(where, "the logit of a row depends on the rows beside it")
 

@@ -4,6 +4,7 @@ Audits draw from seeded streams and can be repeated; a release must not be. Both
 have ``standard_normal`` and ``random``, so that mechanisms take either.
 """
 
+import math
 import secrets
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from scipy import special
 
 from curation_audit.types import Floats
 
+GRID_BITS = 20  # a release is rounded to the noise's standard deviation over 2^20, or finer by half
 BITS = 52  # with 53 the last half would be rounded, and the largest number be 1
 
 
@@ -28,8 +30,8 @@ class SecureNoise:
 
     A uniform number is ``(k + 1/2) / 2^52``, so a normal one, by the inverse distribution
     function, lies within 8.3 standard deviations, and nothing is 0 or infinite. Float64 sums leave
-    traces of the value in the low bits (Mironov 2012; Jin et al. 2022): release what follows from
-    the noisy numbers, such as picks, rather than the numbers, where it will do.
+    traces of the value in the low bits (Mironov 2012; Jin et al. 2022): what is released is rounded
+    by ``on_grid``.
     """
 
     def __init__(self) -> None:
@@ -53,3 +55,15 @@ class SecureNoise:
     def __reduce__(self) -> str:
         """Refuse to be copied: two copies would draw the same noise."""
         raise TypeError("a source of noise for releases cannot be copied or sent.")
+
+
+def on_grid(noisy: Floats, noise: float) -> Floats:
+    """Noisy numbers without their low bits, which tell the value from the noise.
+
+    Noise is one of 2^52 numbers, so that of an exact sum it can be tested whether what is left
+    after a guess of the value is one of them. The grid is public: a power of two, 2^20 times finer
+    than ``noise``, the standard deviation of the noise on each number. This takes away what is
+    known to be readable; it is no proof for floating-point noise.
+    """
+    grid = 2.0 ** (math.floor(math.log2(noise)) - GRID_BITS)
+    return np.round(noisy / grid) * grid

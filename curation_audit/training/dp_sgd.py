@@ -91,6 +91,13 @@ class DpSgdSettings:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative.")
 
+    @property
+    def last_noise(self) -> float:
+        """The standard deviation of the last step's noise on each weight that is returned."""
+        of_step = self.noise_multiplier * self.clip / self.expected_units
+        share = 1 / ((self.steps + 1) // 2) if self.average else 1
+        return self.learning_rate * of_step * share
+
     def widths(self, n_features: int) -> tuple[int, ...]:
         """The width of every layer, the input's first."""
         return (n_features, *self.hidden, self.outputs)

@@ -255,3 +255,14 @@ def test_a_secret_number_of_units_is_told_nowhere(small, command, tmp_path):
     err = refused(command, path, tmp_path, ["curate.protect.delta", "found 0.04"])
     assert "30" not in err.replace(str(path), "")
     assert load_plan(small(protected({"adjacency": "add_remove", "delta": 0.03}))).claim
+
+
+def test_the_lowest_picked_score_stays_behind_where_only_the_selection_is_noisy(
+    small, command, tmp_path
+):
+    def edit(tree: dict[str, Any]) -> None:
+        protected({"mechanism": "noisy_top_k"})(tree)
+        knows = ["algorithm", "pool", "candidates", "labels", "other candidates", "thresholds"]
+        tree["threat"] = {"observes": ["selection"], "knows": knows}
+
+    refused(command, small(edit), tmp_path, ["threat.knows", "found thresholds", "private"])

@@ -139,13 +139,30 @@ def test_nobody_is_a_step_with_noise(data):
     assert np.isfinite(parameters(fit(private, public[:0]))).all()
 
 
-def test_dropout_repeats_and_leaves_torchs_generator_alone(data):
-    private, public = data
-    model = nn.Sequential(nn.Linear(P, H), nn.Dropout(0.5), nn.Linear(H, 1)).double()
-    state = torch.get_rng_state()
-    one, two = (parameters(fit(private, public, model)) for _ in range(2))
+def test_training_repeats_and_leaves_torchs_generator_alone(data):
+    model, state = module(), torch.get_rng_state()
+    one, two = (parameters(fit(*data, model)) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Keeping(nn.Module):
+    """Keeps the rows that it saw, where no list of parameters or buffers shows them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(P, 1).double()
+        self.seen = None
+
+    def forward(self, rows):
+        self.seen = rows.detach().clone()
+        return self.dense(rows)
+
+
+def test_a_module_that_keeps_rows_comes_back_without_them(data):
+    fitted = fit(*data, Keeping())
+    assert fitted.seen is None
+    assert not torch.equal(fitted.dense.weight, Keeping().dense.weight)
 
 
 def test_frozen_parameters_stay(data):
@@ -167,6 +184,24 @@ class Centred(nn.Module):
         return self.dense(rows - rows.mean(dim=0))
 
 
+class CentredInTraining(Centred):
+    """The same, in training only."""
+
+    def forward(self, rows):
+        return super().forward(rows) if self.training else self.dense(rows)
+
+
+class Noisy(nn.Module):
+    """Dropout by a function, in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(P, 1).double()
+
+    def forward(self, rows):
+        return self.dense(nn.functional.dropout(rows, 0.5, self.training))
+
+
 def network(*middle: nn.Module, outputs: int = 1) -> nn.Module:
     return nn.Sequential(nn.Linear(P, H), *middle, nn.Linear(H, outputs)).double()
 
@@ -181,6 +216,9 @@ def network(*middle: nn.Module, outputs: int = 1) -> nn.Module:
         (nn.Linear(P + 1, 1).double(), "does not take the rows"),
         (nn.Linear(P, 1), "does not take the rows"),
         (Centred(), "rows beside it"),
+        (CentredInTraining(), "rows beside it"),
+        (network(nn.Dropout(0.5)), "draws at random"),
+        (Noisy(), "draws at random"),
         (network().requires_grad_(False), "no parameter"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

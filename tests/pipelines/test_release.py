@@ -19,6 +19,7 @@ from curation_audit import Budget, Pipeline, ProtectSettings, Release, release
 from curation_audit.auditing.plan import AttackSettings, PolicyRule
 from curation_audit.checks import InputError, SettingError
 from curation_audit.dp.claims import GaussianClaim
+from curation_audit.dp.noise import BITS, SecureNoise, on_grid
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.protection.centroid_votes import CentroidVotes
 from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
@@ -28,6 +29,7 @@ from curation_audit.pipelines.protection.protect import protect
 from curation_audit.pipelines.protection.release import make_release
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.nearest import Nearest
+from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.sweeping.plan import site_of
 
 N, M, D, DELTA = 137, 60, 5, 1e-5
@@ -470,3 +472,74 @@ def test_how_an_audit_would_attack_is_beside_the_point():
         gate = policy if attack.fpr == (0.2,) else ()
         found = release(pipeline(epsilon=1000.0, attack=attack, policy=gate)).weights
         assert np.abs(found - plain).max() < 0.02 * np.abs(plain).max()
+
+
+def made_protected(name: str, epsilon: float = 0.5):
+    """A mechanism in place, and the data."""
+    base = pipeline(name, epsilon=epsilon)
+    plan = replace(base, protect=None).plan()
+    assert base.protect is not None
+    return protect(base.protect, site_of(plan, "zero_out"), plan.rule, plan.unit), plan.data
+
+
+def off_the_grid_of_draws(weights: np.ndarray, of: Any, exact: np.ndarray) -> np.ndarray:
+    """How far what is left after the exact sum is from a number that the noise can be, in [0, .5].
+
+    The noise of a release is ``ndtri((k + 1/2) / 2^52)``; whoever guesses the sum can test that.
+    """
+    left = (weights * of.denominator - exact) / of.sigma
+    draws = stats.norm.cdf(left) * 2.0**BITS - 0.5
+    found: np.ndarray = np.abs(draws - np.round(draws))
+    return found
+
+
+def test_low_bits_of_a_release_do_not_tell_the_sum_from_the_noise():
+    """Without the grid half of the tests would be below .01 for a right guess; with it, 2 %."""
+    made, data = made_protected("gaussian_mean", epsilon=0.1)
+    scorer: Any = made.scorer
+    of, vectors = scorer.mechanism, scorer.vectors(data.private)
+    everyone = np.ones((1, len(vectors)), dtype=bool)
+    exact = of.exact(vectors, everyone)[0]
+    bare = [of.release(vectors, everyone, [SecureNoise()])[0] for _ in range(200)]
+    # large negative noise has all its low bits: there the test is sharpest
+    draws = np.array(bare)
+    sharp = (draws * of.denominator - exact) / of.sigma < -1
+    assert np.median(off_the_grid_of_draws(draws, of, exact)[sharp]) < 0.1
+    rounded = on_grid(draws, of.noise)
+    off = off_the_grid_of_draws(rounded, of, exact)[sharp]
+    assert stats.kstest(off, "uniform", args=(0, 0.5)).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes", "dp_gd", "dp_sgd"])
+def test_every_weight_lies_on_a_public_grid_finer_than_the_noise(name):
+    made, data = made_protected(name)
+    scorer: Any = made.scorer
+    noise = scorer.mechanism.noise if "mechanism" in dir(scorer) else scorer.settings.last_noise
+    weights = make_release(made, data).weights
+    grid = 2.0 ** (math.floor(math.log2(noise)) - 20)
+    assert np.array_equal(weights, np.round(weights / grid) * grid)
+    assert noise / 2**21 < grid <= noise / 2**20
+
+
+def test_gradient_descent_of_a_release_is_float64_where_the_audit_is_float32(monkeypatch):
+    """Noise in float32 reaches only some sums: what cannot be reached excludes a private set."""
+    seen = []
+    fit = PrivateClassifier.fit_units
+
+    def spy(self, private, held, pool, **more):
+        fitted = fit(self, private, held, pool, **more)
+        seen.extend([private.features.dtype, pool.features.dtype, fitted.weights.dtype])
+        return fitted
+
+    made, data = made_protected("dp_gd")
+    assert data.private.features.dtype == np.float32
+    monkeypatch.setattr(PrivateClassifier, "fit_units", spy)
+    make_release(made, data)
+    assert seen == [np.float64] * 3
+
+
+def test_settings_of_another_mechanism_than_the_named_are_refused():
+    base = pipeline("gaussian_mean")
+    assert base.protect is not None
+    with pytest.raises(SettingError, match="CentroidVotes for gaussian_mean"):
+        release(replace(base, protect=replace(base.protect, scorer=CentroidVotes(clusters=6))))

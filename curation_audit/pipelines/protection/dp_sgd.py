@@ -113,7 +113,9 @@ class DpSgd:
                 clip=self.clip,
                 noise_multiplier=noise_multiplier,
                 expected_units=expected,
-                learning_rate=self.learning_rate or _safe_rate(pool, self.l2),
+                learning_rate=_safe_rate(pool, self.l2)
+                if self.learning_rate is None
+                else self.learning_rate,
                 momentum=self.momentum,
                 l2=self.l2,
                 hidden=self.hidden,

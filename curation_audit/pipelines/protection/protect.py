@@ -63,12 +63,16 @@ class ProtectSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protected:
-    """A private curation: its parts, what it may claim (``None`` without noise), and the words."""
+    """A private curation: its parts, what it may claim (``None`` without noise), and the words.
+
+    ``events``: what it spends on the private set; their composition is the claim.
+    """
 
     scorer: Scorer
     rule: SelectionRule
     claim: Claim | None
     protection: Protection
+    events: tuple[Event, ...]
 
 
 def parts_of(mechanism: str) -> tuple[str | None, bool]:
@@ -128,6 +132,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
         rule=rule if selection is None else selection.rule,
         claim=claim,
         protection=_described(settings, ledger, scorer, selection, epsilon),
+        events=events,
     )
 
 
@@ -146,7 +151,7 @@ def _scorer(
     settings: ProtectSettings, site: Site, name: str | None, beside: Sequence[Event], *, noisy: bool
 ) -> ScorerPart:
     if name is not None:
-        mechanism: ScorerMechanism = settings.scorer or MECHANISMS[name]()
+        mechanism = _mechanism(settings, name)
         return mechanism.prepare(settings.budget, beside, site)
     if not noisy:
         raise SettingError(f"{PATH}.mechanism", "names nothing", "expected a mechanism")
@@ -154,6 +159,15 @@ def _scorer(
     if site.adjacency == "zero_out" and scorer.adjacency == "add_remove":
         scorer = ZeroOut(scorer=scorer)
     return ScorerPart(scorer=scorer, event=None, sensitivity="the scorer is not private")
+
+
+def _mechanism(settings: ProtectSettings, name: str) -> ScorerMechanism:
+    """The private scorer that is named, with its own settings: the words are of what runs."""
+    found: ScorerMechanism = settings.scorer or MECHANISMS[name]()
+    if type(found) is not MECHANISMS[name]:
+        hint = f"expected {MECHANISMS[name].__name__}, or another mechanism"
+        raise SettingError(f"{PATH}.scorer", f"found {type(found).__name__} for {name}", hint)
+    return found
 
 
 def _selection(
@@ -164,7 +178,7 @@ def _selection(
     if name is not None:
         # the bound holds for any noise of the scorer, which is calibrated beside the selection's
         unlimited = Budget(epsilon=float("inf"), delta=settings.budget.delta)
-        mechanism = settings.scorer or MECHANISMS[name]()
+        mechanism = _mechanism(settings, name)
         scorer, share = mechanism.prepare(unlimited, (), site).scorer, noise.split
     return noise.prepare(
         settings.budget, share, k_of(rule, len(site.pool)), noise.bounded(site, scorer)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from curation_audit.checks import InputError
-from curation_audit.dp.noise import SecureNoise
+from curation_audit.dp.noise import SecureNoise, on_grid
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.scorers.linear import LinearScorers
@@ -36,8 +36,9 @@ NOT_COVERED: Final = (
     "anything that was computed from the private set otherwise",
 )
 SOURCE: Final = (
-    "AES-256 in counter mode, keyed by the operating system and never stored; float64; "
-    "not proof against attacks on the low bits of a float"
+    "AES-256 in counter mode, keyed by the operating system and never stored; float64, released on "
+    "a grid 2^20 times finer than the noise; the guarantee is that of exact numbers, and not proven "
+    "for floating-point ones"
 )
 
 
@@ -67,16 +68,20 @@ class Release:
             InputError: for rows with another number of features than the pool's.
         """
         rows = np.asarray(features, dtype=np.float64)
-        n_slopes = len(self.weights) - self.intercept
         try:
             if rows.ndim != 2:
                 raise ValueError("these are no rows")
-            queries = self.map.query((rows - self.shift) / self.scale)
-            scores: Floats = queries @ self.weights[:n_slopes] + self.weights[n_slopes:].sum()
+            return self.score_scaled((rows - self.shift) / self.scale)
         except (ValueError, IndexError):
             problem = f"found an array of shape {rows.shape}"
             hint = "expected rows with the pool's features"
             raise InputError("features", problem, hint) from None
+
+    def score_scaled(self, features: Features) -> Floats:
+        """Scores of rows that are shifted and scaled already, (rows, d) -> float64 (rows,)."""
+        n_slopes = len(self.weights) - self.intercept
+        queries = self.map.query(np.asarray(features, dtype=np.float64))
+        scores: Floats = queries @ self.weights[:n_slopes] + self.weights[n_slopes:].sum()
         return scores
 
     def save(self, path: Path | str) -> Path:
@@ -141,29 +146,29 @@ def make_release(protected: Protected, data: CurationData) -> Release:
         InputError: for a mechanism without noise, or one whose release is not a scorer.
     """
     scorer, private = protected.scorer, data.private
+    check_releasable(protected)
     if data.shift is None or data.scale is None:
         raise ValueError("the scaling of the features must be known.")
-    _check_scorer_is_private(protected)
     everyone = np.ones((1, private.n_units), dtype=bool)
     if isinstance(scorer, NoisySum):
-        weights = scorer.mechanism.release(scorer.vectors(private), everyone, [SecureNoise()])[0]
+        of = scorer.mechanism
+        noisy = of.release(scorer.vectors(private), everyone, [SecureNoise()])[0]
+        weights = on_grid(noisy, of.noise)
     elif isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
         fitted = scorer.fit_units(
-            private,
+            replace(private, features=private.features.astype(np.float64)),
             everyone,
-            data.pool,
+            replace(data.pool, features=data.pool.features.astype(np.float64)),
             streams=Streams(0).for_shadows("release", (0,)),
             secret=_operating_system(),
         )
         if not isinstance(fitted, LinearScorers):
             raise TypeError("a linear scorer has weights.")
-        weights = fitted.weights[0].astype(np.float64)
+        if fitted.weights.dtype != np.float64:
+            raise TypeError("noise in fewer bits would show in the weights.")
+        weights = on_grid(fitted.weights[0], scorer.settings.last_noise)
     else:
-        raise InputError(
-            "curate.protect.mechanism",
-            f"{protected.protection.mechanism} has no linear scorer to release",
-            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
-        )
+        raise TypeError(f"{type(scorer).__name__} cannot be released.")
     intercept = isinstance(scorer, PrivateClassifier)
     facts = _facts(protected)
     return Release(scorer.map, weights, facts, data.shift, data.scale, intercept)
@@ -178,11 +183,13 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _check_scorer_is_private(protected: Protected) -> None:
-    """Refuse what would be released without noise: noise on the selection leaves the scorer bare.
+def check_releasable(protected: Protected) -> None:
+    """Refuse what has no release: to be asked before anything is booked.
+
+    Noise on the selection leaves the scorer bare, so that it must never leave.
 
     Raises:
-        InputError: for such a mechanism.
+        InputError: for a mechanism without noise, or one whose release is not a linear scorer.
     """
     if protected.claim is None:
         raise InputError("curate.protect.epsilon", "is infinite", "a release needs noise")
@@ -191,6 +198,14 @@ def _check_scorer_is_private(protected: Protected) -> None:
             "curate.protect.mechanism",
             f"{protected.protection.mechanism} puts noise on the selection only, so that its "
             "scorer must never leave",
+            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
+        )
+    scorer = protected.scorer
+    linear = isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden
+    if not isinstance(scorer, NoisySum) and not linear:
+        raise InputError(
+            "curate.protect.mechanism",
+            f"{protected.protection.mechanism} has no linear scorer to release",
             "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
         )
 
