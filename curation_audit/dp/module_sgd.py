@@ -8,6 +8,7 @@ asked for.
 """
 
 import copy
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -134,17 +135,37 @@ def check_module(module: nn.Module, public: Features) -> None:
             f"{names[0]} mixes rows or has no gradient per example",
             "use GroupNorm or LayerNorm, and layers that Opacus' ModuleValidator accepts",
         )
+    _refuse_dropout(module)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise SettingError(where, "no parameter asks for a gradient")
     device = next(module.parameters()).device
     rows = torch.as_tensor(public[:PROBED], device=device)
+    rows = torch.cat([rows, -3 * rows.flip(0)])  # rows of a pool may be all alike
     try:
-        for mode in (False, True):
-            _probe(module.train(mode), rows)
+        for probed, mode in itertools.product((module, _redrawn(module)), (False, True)):
+            _probe(probed.train(mode), rows)
     except (RuntimeError, TypeError, ValueError, IndexError):
         raise SettingError(where, "does not take the rows of the pool") from None
     finally:
         module.train()
+
+
+def _refuse_dropout(module: nn.Module) -> None:
+    drops = (nn.modules.dropout._DropoutNd, nn.RReLU)
+    found = [type(part).__name__ for part in module.modules() if isinstance(part, drops)]
+    if found:
+        raise SettingError(f"{PATH}.module", f"{found[0]} draws at random", "leave it out")
+
+
+def _redrawn(module: nn.Module) -> nn.Module:
+    """A copy with other weights: a head that starts at zero hides whatever comes before it."""
+    copied = copy.deepcopy(module)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(drawn / math.sqrt(max(1, parameter.shape[-1:].numel())))
+    return copied
 
 
 def _probe(module: nn.Module, rows: Tensor) -> None:

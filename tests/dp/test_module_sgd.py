@@ -202,6 +202,14 @@ class Noisy(nn.Module):
         return self.dense(nn.functional.dropout(rows, 0.5, self.training))
 
 
+def zero_head(model: nn.Module) -> nn.Module:
+    """The last layer starts at zero, so that at first no logit shows what comes before."""
+    *_, last = (part for part in model.modules() if isinstance(part, nn.Linear))
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return model
+
+
 def network(*middle: nn.Module, outputs: int = 1) -> nn.Module:
     return nn.Sequential(nn.Linear(P, H), *middle, nn.Linear(H, outputs)).double()
 
@@ -219,6 +227,10 @@ def network(*middle: nn.Module, outputs: int = 1) -> nn.Module:
         (CentredInTraining(), "rows beside it"),
         (network(nn.Dropout(0.5)), "draws at random"),
         (Noisy(), "draws at random"),
+        (zero_head(CentredInTraining()), "rows beside it"),
+        (zero_head(Centred()), "rows beside it"),
+        (zero_head(Noisy()), "draws at random"),
+        (zero_head(network(nn.Dropout(0.5))), "draws at random"),
         (network().requires_grad_(False), "no parameter"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
