@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curation_audit.checks import InputError
+from curation_audit.curate_command import curate
+from curation_audit.ledger_command import ledger
+from curation_audit.options import pipeline_option, set_option
 from curation_audit.version import __version__
 
 if TYPE_CHECKING:
@@ -19,21 +22,6 @@ if TYPE_CHECKING:
 
 PASS, GATE_TRIPPED, BAD_INPUT, UNFINISHED, INTERNAL, INVALID = range(6)
 EXAMPLES = ("med", "digits")
-
-pipeline_option = click.option(
-    "--pipeline",
-    "pipeline",
-    required=True,
-    metavar="FILE",
-    help="The pipeline's YAML file; 'curation-audit init' writes one.",
-)
-set_option = click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a setting, e.g. --set attack.shadows=64. May be repeated.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,6 +42,10 @@ def cli() -> None:
     again to continue), 4 internal error, 5 audit invalid (a control failed, or a check of
     'curation-audit doctor').
     """  # noqa: D301 - click reads the control character, not its escape
+
+
+cli.add_command(curate)
+cli.add_command(ledger)
 
 
 @cli.command()

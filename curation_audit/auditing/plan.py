@@ -11,6 +11,7 @@ from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.context import ReleaseContext, unattacked
 from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
 from curation_audit.dp.claims import Claim, check_comparable
+from curation_audit.dp.events import Event
 from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
@@ -236,6 +237,8 @@ class AuditPlan:
     utility: UtilityMetric = "accuracy"
     unit: str = "row"
     formats: tuple[str, ...] = ("html", "json")
+    events: tuple[Event, ...] = ()
+    ledger: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ from curation_audit.config.sections import (
 from curation_audit.config.tree import ConfigTree, override, read_tree
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.conditions import check_settings
+from curation_audit.dp.events import Event
 from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
@@ -127,6 +128,7 @@ def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
         for i, line in enumerate(section.report.policy)
     )
     claim, protection, context = None, None, None
+    events: tuple[Event, ...] = ()
     if section.report.context is not None:
         context = built(("report", "context"), build_context, section.report.context)
     if section.report.claim is not None:
@@ -150,7 +152,7 @@ def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim)
         scorer, rule, claim = protected.scorer, protected.rule, protected.claim
-        protection = protected.protection
+        protection, events = protected.protection, protected.events
     return AuditPlan(
         name=section.name,
         seed=section.seed,
@@ -168,6 +170,8 @@ def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
         utility="accuracy" if section.test is None else section.test.metric,
         unit="canary" if attack.canaries else section.private.unit or "row",
         formats=tuple(section.report.formats),
+        events=events,
+        ledger=None if section.private.ledger is None else base / section.private.ledger,
         configuration=configuration,
     )
 

@@ -73,9 +73,13 @@ class SetSection(Section):
 
 
 class PrivateSection(SetSection):
-    """The private set; ``unit`` groups its rows, e.g. by patient."""
+    """The private set; ``unit`` groups its rows, e.g. by patient.
+
+    ``ledger``: where what it spends is booked (``curation-audit curate``).
+    """
 
     unit: str | None = None
+    ledger: str | None = None
 
 
 class TestSection(Section):
