@@ -18,7 +18,7 @@ from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.dp.lazy_top_k import lazy_gumbel_top_k
 from curation_audit.dp.top_k import gaussian_top_k
 from curation_audit.dp.top_k_budget import gumbel_scale, range_distance
-from curation_audit.pipelines.scorers.public_maps import MeanMap, PublicMap, VotesMap
+from curation_audit.releases.public_maps import MeanMap, PublicMap, VotesMap
 from curation_audit.statistics.gdp import mu_of_epsilon
 from curation_audit.statistics.zcdp import rho_of_epsilon
 

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
         Threat,
     )
     from curation_audit.checks import InputError
+    from curation_audit.curator import Curator
     from curation_audit.dp.claims import DpSgdClaim, EpsilonDeltaClaim, GaussianClaim
     from curation_audit.pipelines.canaries import CanarySettings, canary_features
     from curation_audit.pipelines.protection.base import Budget
     from curation_audit.pipelines.protection.protect import ProtectSettings
-    from curation_audit.pipelines.protection.release import Release
+    from curation_audit.pipelines.rules.cut import Cut, select
+    from curation_audit.pipelines.rules.threshold import Threshold
+    from curation_audit.pipelines.rules.top import TopFraction, TopK
+    from curation_audit.releases.release import Release
     from curation_audit.results import Estimate, Metrics
     from curation_audit.sweeping.plan import SweepSettings
 
@@ -39,6 +43,8 @@ _HOMES = {
     "AuditResult": "auditing.engine",
     "Budget": "pipelines.protection.base",
     "CanarySettings": "pipelines.canaries",
+    "Curator": "curator",
+    "Cut": "pipelines.rules.cut",
     "DpSgdClaim": "dp.claims",
     "EpsilonDeltaClaim": "dp.claims",
     "Estimate": "results",
@@ -48,14 +54,18 @@ _HOMES = {
     "Pipeline": "api",
     "PolicyRule": "auditing.plan",
     "ProtectSettings": "pipelines.protection.protect",
-    "Release": "pipelines.protection.release",
+    "Release": "releases.release",
     "RunSettings": "auditing.plan",
     "SweepSettings": "sweeping.plan",
     "Threat": "auditing.plan",
+    "Threshold": "pipelines.rules.threshold",
+    "TopFraction": "pipelines.rules.top",
+    "TopK": "pipelines.rules.top",
     "audit": "api",
     "canary_features": "pipelines.canaries",
     "load_pipeline": "api",
     "release": "api",
+    "select": "pipelines.rules.cut",
     "sweep": "api",
 }
 
@@ -66,6 +76,8 @@ __all__ = [
     "AuditResult",
     "Budget",
     "CanarySettings",
+    "Curator",
+    "Cut",
     "DpSgdClaim",
     "EpsilonDeltaClaim",
     "Estimate",
@@ -79,11 +91,15 @@ __all__ = [
     "RunSettings",
     "SweepSettings",
     "Threat",
+    "Threshold",
+    "TopFraction",
+    "TopK",
     "__version__",
     "audit",
     "canary_features",
     "load_pipeline",
     "release",
+    "select",
     "sweep",
 ]
 

@@ -27,14 +27,16 @@ from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.protection.protect import (
+    Protected,
     ProtectSettings,
     describe_protection,
     protect,
 )
-from curation_audit.pipelines.protection.release import Release, make_release
 from curation_audit.pipelines.rules.top import TopFraction
 from curation_audit.pipelines.scorers import SCORERS
 from curation_audit.pipelines.scorers.callable import CallableScorer, ScoringFunction
+from curation_audit.release_store import ReleaseStore
+from curation_audit.releases.release import Release
 from curation_audit.streams import Streams
 from curation_audit.sweeping.plan import SweepSettings, plan_sweep, site_of
 from curation_audit.sweeping.results import SweepResult
@@ -210,13 +212,31 @@ def sweep(
     return run_sweep(plan_sweep(plan, settings, every=every), progress).result
 
 
-def release(pipeline: Pipeline) -> Release:
+def release(pipeline: Pipeline, *, ledger: Path | str, new_version: bool = False) -> Release:
     """Run the pipeline's private mechanism once for real, with noise that nobody can repeat.
 
-    Every call spends the budget anew: save what it gives, and score with that.
+    It is booked in the ``ledger`` before it is drawn, and kept beside it: the same pipeline on the
+    same data gives the same release again, and spends nothing. ``new_version`` says that a changed
+    private set is meant. ``Curator`` is the same for data jobs.
 
     Raises:
-        InputError: without ``protect``, or for a mechanism that releases no scorer.
+        InputError: without ``protect``, for a mechanism that releases no scorer, or for a budget
+            that would be exceeded.
+    """
+    made, plan = private_parts(pipeline)
+    store = ReleaseStore.beside(Path(ledger))
+    about = {**plan.configuration["curate"], "dtype": plan.run.dtype, "seed": plan.seed}
+    if pipeline.protect is not None:
+        about["protect"] = describe_protection(pipeline.protect)
+    del about["select"]
+    return store.draw_once(made, plan.data, about, new_version=new_version).release
+
+
+def private_parts(pipeline: Pipeline) -> tuple[Protected, AuditPlan]:
+    """The pipeline's mechanism in place, and the pipeline as it is without.
+
+    Raises:
+        InputError: without ``protect``, or for a budget that cannot be kept.
     """
     if pipeline.protect is None:
         raise InputError("protect", "is missing", "a release needs a private mechanism")
@@ -225,8 +245,7 @@ def release(pipeline: Pipeline) -> Release:
     # how an audit would attack is beside the point: canaries are no rows of a release
     plan = replace(pipeline, protect=None, attack=AttackSettings(), policy=()).plan()
     site = site_of(plan, pipeline.protect.adjacency)
-    made = protect(pipeline.protect, site, plan.rule, plan.unit)
-    return make_release(made, plan.data)
+    return protect(pipeline.protect, site, plan.rule, plan.unit), plan
 
 
 def load_pipeline(path: Path | str, *assignments: str) -> AuditPlan:

@@ -7,7 +7,10 @@ that calls this package.
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+MOST_NAMES: Final = 12
 
 
 class InputError(Exception):
@@ -37,6 +40,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
+
+
+def known_columns(name: str, names: Sequence[str]) -> str:
+    """A hint for a column that is not there; at most a dozen of the names that are."""
+    hint = did_you_mean(name, names)
+    if hint.startswith("did you mean") or len(names) <= MOST_NAMES:
+        return hint
+    return f"it has {len(names)} columns: {', '.join(names[:MOST_NAMES])}, ..."
 
 
 def one_of(path: str, value: object, known: Iterable[str]) -> None:

@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Final
 
 import click
 
 from curation_audit.options import pipeline_option, set_option
+
+MOST_BACKGROUND: Final = 100_000
+"""Rows of the pool that a mechanism looks at; a larger pool is scored as a stream."""
 
 
 @click.command()
@@ -18,14 +22,23 @@ from curation_audit.options import pipeline_option, set_option
     is_flag=True,
     help="The private set was changed since the last booking: it keeps the budget of the old one.",
 )
+@click.option(
+    "--release",
+    "release_file",
+    metavar="FILE",
+    help="Pick by this release.npz: neither private rows nor the ledger are looked at.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+@click.option("--quiet", is_flag=True, help="No progress on standard error.")
 def curate(
     pipeline: str,
     assignments: tuple[str, ...],
     epsilon: float | None,
     out: str,
     new_version: bool,
+    release_file: str | None,
     as_json: bool,
+    quiet: bool,
 ) -> None:
     """Pick rows of the pool for real, under differential privacy.
 
@@ -33,21 +46,39 @@ def curate(
     its noise is drawn; the release is stored before it is used. Run again on unchanged data, it
     picks by the stored release and spends nothing.
     """
-    from curation_audit.config import load_plan
-    from curation_audit.curating import curate as run
+    from curation_audit.config import load_picking, load_plan
+    from curation_audit.console import choose_progress
+    from curation_audit.curating import draw_release, pick, write_picks
+    from curation_audit.dp.budget_ledger import BudgetLedger
+    from curation_audit.releases.release import Release
 
     own = () if epsilon is None else (f"curate.protect.epsilon={epsilon!r}",)
-    done = run(load_plan(pipeline, (*assignments, *own)), Path(out), new_version=new_version)
+    settings = (*assignments, *own)
+    picking = load_picking(pipeline, settings)
+    told: dict[str, object] = {}
+    lines = [f"release: {release_file}: nothing was spent"]
+    if release_file is not None:
+        release = Release.load(release_file)
+    else:
+        plan = load_plan(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
+        drawn = draw_release(plan, new_version=new_version)
+        release = drawn.release
+        content = BudgetLedger.open(plan.ledger or Path()).content()
+        spent, budget = content.spent(), content.budget.epsilon
+        told = {"booked": drawn.booked, "epsilon_spent": spent, "epsilon_budget": budget}
+        how = "booked and drawn" if drawn.booked else "stored before: nothing was spent"
+        lines = [f"release: {how}", f"budget:  epsilon {spent:.4g} of {budget:g} is spent"]
+    progress = choose_progress(quiet=quiet, json_logs=False)
+    picks = pick(release, picking.pool, picking.rule, picking.seed, progress)
+    paths = write_picks(Path(out), release, picks)
     if as_json:
-        told = {
-            "picks": str(done.picks), "release": str(done.release), "card": str(done.card),
-            "n_picked": done.n_picked, "n_pool": done.n_pool, "booked": done.booked,
-            "epsilon_spent": done.spent, "epsilon_budget": done.budget,
-        }  # fmt: skip
-        click.echo(json.dumps(told, indent=1))
+        files = {name.split(".")[0]: str(path) for name, path in paths.items()}
+        counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool}
+        click.echo(json.dumps(files | counts | {"n_unscored": picks.n_unscored} | told, indent=1))
         return
-    how = "booked and drawn" if done.booked else "stored before: nothing was spent"
-    click.echo(f"release: {how}")
-    click.echo(f"budget:  epsilon {done.spent:.4g} of {done.budget:g} is spent")
-    click.echo(f"picks:   {done.n_picked} of {done.n_pool} rows, {done.picks}")
-    click.echo(f"card:    {done.card}")
+    if picks.n_unscored:
+        lines.append(f"scores:  {picks.n_unscored} rows miss a feature and come last")
+    lines.append(f"picks:   {len(picks.ids)} of {picks.n_pool} rows, {paths['picks.parquet']}")
+    lines.append(f"card:    {paths['card.md']}")
+    for line in lines:
+        click.echo(line)

@@ -1,93 +1,116 @@
-"""One real curation: book what it spends, draw the release, store it, pick.
+"""Picks for real: a stored release scores a pool as a stream, and one public cut picks its rows.
 
-The order is the guarantee: a release is booked before its noise is drawn and stored before it is
-read, so that a crash can waste a budget and never overspend it. Whoever asks again on the same
-data gets the stored release and spends nothing; scores and picks are computed from it alone.
+Memory holds one score per row of the pool, the batches in flight, and the picked rows.
 """
 
-import hashlib
-import hmac
 import json
+from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from curation_audit.auditing.curation import tie_order
 from curation_audit.auditing.plan import AuditPlan
-from curation_audit.auditing.release import id_key
+from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.checks import InputError
-from curation_audit.dp.budget_ledger import BudgetLedger
+from curation_audit.pipelines.base import SelectionRule
+from curation_audit.pipelines.pools import Pool
 from curation_audit.pipelines.protection import SELECTION
 from curation_audit.pipelines.protection.protect import Protected
-from curation_audit.pipelines.protection.release import Release, check_releasable, make_release
+from curation_audit.pipelines.rules.cut import select, tie_hashes
+from curation_audit.release_store import Drawn, ReleaseStore
+from curation_audit.releases.release import Release
 from curation_audit.report.blocks import Block, Bullets, Heading, Paragraph
 from curation_audit.report.markdown import written
-from curation_audit.storage import content_key, locked, write_atomically
-from curation_audit.types import Floats, Indices
-
-ROWS: Final = 1 << 16  # scored at once
+from curation_audit.storage import locked, write_atomically
+from curation_audit.types import Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Curated:
-    """What a curation wrote: ``picks`` (parquet), ``release`` and ``card``; what it booked."""
+class Picks:
+    """Picked rows, best first: ``ids`` and ``scores`` float64 (k,).
 
-    n_picked: int
+    ``n_unscored`` rows of the pool miss a feature; they come behind all others.
+    """
+
+    ids: list[str]
+    scores: Floats
     n_pool: int
-    picks: Path
-    release: Path
-    card: Path
-    booked: bool
-    spent: float
-    budget: float
+    n_unscored: int
 
 
-def curate(plan: AuditPlan, out: Path, *, new_version: bool = False) -> Curated:
-    """Pick rows of the pool by a private scorer that is paid for.
+def draw_release(plan: AuditPlan, *, new_version: bool = False) -> Drawn:
+    """The release of a pipeline with ``curate.protect`` and ``private.ledger``.
+
+    It is booked and drawn, or was stored before.
 
     Args:
-        plan: a pipeline with ``curate.protect`` and ``private.ledger``.
-        out: the folder for picks.parquet, release.npz and card.md.
+        plan: the pipeline; how its rows are picked does not matter.
         new_version: the private set was changed since the last booking, and that is meant.
 
     Raises:
         InputError: for a pipeline that has no release, or a budget that would be exceeded.
     """
-    protected, ledger_path = _checked(plan)
-    ledger = BudgetLedger.open(ledger_path)
-    folder = ledger_path.with_name(f"{ledger_path.name}.releases")
-    with locked(folder), locked(out):
-        request = _request(plan)
-        stored = folder / f"{request}.npz"
-        booked = not stored.exists()
-        if booked:
-            _book(plan, protected, ledger, request, new_version=new_version)
-            make_release(protected, plan.data).save(stored)
-        elif ledger.find(request) is None:
-            raise InputError(
-                str(stored),
-                f"is a release that {ledger_path} never booked",
-                "the ledger was replaced: bring the old one back, or remove the release",
-            )
-        release = Release.load(stored)
-        write_atomically(out / "release.npz", stored.read_bytes())
-        scores = _scores(release, plan)
-        picked = _picked(plan, scores)
-        write_atomically(out / "picks.parquet", _picks(plan, scores, picked))
-        write_atomically(out / "card.md", render_release_card(release.card()).encode())
-    return Curated(
-        n_picked=len(picked),
-        n_pool=len(plan.data.pool),
-        picks=out / "picks.parquet",
-        release=out / "release.npz",
-        card=out / "card.md",
-        booked=booked,
-        spent=ledger.spent_epsilon(),
-        budget=ledger.budget.epsilon,
+    protected, ledger = _checked(plan)
+    settings = plan.configuration
+    about = {
+        "scorer": settings["curate"]["scorer"],
+        "protect": settings["curate"]["protect"],
+        "features": settings["features"],
+        "columns": list(plan.data.columns),
+        "dtype": settings["run"]["dtype"],
+        "seed": plan.seed,
+    }
+    store = ReleaseStore.beside(ledger)
+    return store.draw_once(protected, plan.data, about, new_version=new_version)
+
+
+def pick(
+    release: Release, pool: Pool, rule: SelectionRule, seed: int, progress: Progress | None = None
+) -> Picks:
+    """Score a pool and pick from it; of equal scores the earlier of the tie order of an audit.
+
+    Raises:
+        InputError: for a pool without the release's columns, or one id on several picked rows.
+    """
+    scores = np.empty(len(pool))
+    at = 0
+    with (progress or Silence()).phase("scores", len(pool)) as advance:
+        for block in pool.blocks(release.columns, release.width):
+            scores[at : at + len(block)] = release.score(block)
+            at += len(block)
+            advance(len(block))
+    salt = str(seed)
+    cut = select(scores, rule, _Ids(pool), salt=salt)
+    rows = cut.indices(scores, _Ids(pool))
+    ids = pool.ids(rows)
+    _check_distinct(ids)
+    best = np.lexsort((tie_hashes(ids, salt), -scores[rows]))
+    n_unscored = int(np.isnan(scores).sum())
+    return Picks([ids[i] for i in best.tolist()], scores[rows][best], len(pool), n_unscored)
+
+
+def write_picks(out: Path, release: Release, picks: Picks) -> dict[str, Path]:
+    """Write picks.parquet (id, dp_score), release.npz and card.md; their paths by name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"id": pa.array(picks.ids, pa.string()), "dp_score": picks.scores})
+    about = {"unit": release.card()["unit"], "n_pool": picks.n_pool}
+    file = BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata({"curation_audit": json.dumps(about)}),
+        file,
+        compression="zstd",
     )
+    paths = {name: out / name for name in ("picks.parquet", "release.npz", "card.md")}
+    with locked(out):
+        release.save(paths["release.npz"])
+        write_atomically(paths["picks.parquet"], file.getvalue())
+        write_atomically(paths["card.md"], render_release_card(release.card()).encode())
+    return paths
 
 
 def render_release_card(card: dict[str, Any]) -> str:
@@ -134,75 +157,27 @@ def _checked(plan: AuditPlan) -> tuple[Protected, Path]:
         protection=plan.protection,
         events=plan.events,
     )
-    check_releasable(protected)
     return protected, plan.ledger
 
 
-def _fingerprint(plan: AuditPlan) -> str:
-    """Of the private set, keyed: whoever reads the ledger can test no guess of the set by it."""
-    digest = plan.data.fingerprints["private"]
-    return hmac.new(id_key(plan), digest.encode(), hashlib.sha256).hexdigest()
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """The ids of a pool, looked up for tied rows only."""
+
+    pool: Pool
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def take(self, rows: Any) -> list[str]:
+        return self.pool.ids(rows)
 
 
-def _request(plan: AuditPlan) -> str:
-    """Names a release: the data, and every setting that shapes it; how rows are picked does not."""
-    settings = plan.configuration
-    return content_key(
-        {
-            "private": _fingerprint(plan),
-            "unit": plan.unit,
-            "pool": plan.data.fingerprints["public"],
-            "scorer": settings["curate"]["scorer"],
-            "protect": settings["curate"]["protect"],
-            "features": settings["features"],
-            "dtype": settings["run"]["dtype"],
-            "seed": plan.seed,
-        }
-    )
-
-
-def _book(
-    plan: AuditPlan,
-    protected: Protected,
-    ledger: BudgetLedger,
-    request: str,
-    *,
-    new_version: bool,
-) -> None:
-    ledger.book(
-        plan.events,
-        unit=protected.protection.unit,
-        adjacency=protected.protection.adjacency,
-        delta=protected.protection.delta,
-        fingerprint=_fingerprint(plan),
-        request=request,
-        new_version=new_version,
-    )
-
-
-def _scores(release: Release, plan: AuditPlan) -> Floats:
-    """Of every row of the pool, float64 (m,); memory holds some rows in float64 at a time."""
-    features = plan.data.pool.features
-    starts = range(0, len(features), ROWS)
-    return np.concatenate([release.score_scaled(features[i : i + ROWS]) for i in starts])
-
-
-def _picked(plan: AuditPlan, scores: Floats) -> Indices:
-    """The picked rows, best first; of equal scores the earlier of the tie order."""
-    rank = tie_order(plan.data.pool.ids, plan.seed)
-    rows = plan.rule.select(scores[None], rank).indices
-    order: Indices = rows[np.lexsort((rank[rows], -scores[rows]))]
-    return order
-
-
-def _picks(plan: AuditPlan, scores: Floats, picked: Indices) -> bytes:
-    """Parquet: id, dp_score."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    ids = pa.array([plan.data.pool.ids[i] for i in picked], pa.string())
-    table = pa.table({"id": ids, "dp_score": scores[picked]})
-    about = {"curation_audit": json.dumps({"unit": plan.unit, "n_pool": len(plan.data.pool)})}
-    file = BytesIO()
-    pq.write_table(table.replace_schema_metadata(about), file, compression="zstd")
-    return file.getvalue()
+def _check_distinct(ids: list[str]) -> None:
+    repeated = [one for one, n in Counter(ids).items() if n > 1]
+    if repeated:
+        raise InputError(
+            f"public, id {repeated[0]!r}",
+            f"is the id of several picked rows ({len(repeated)} such ids in all)",
+            "ids must differ within a pool",
+        )

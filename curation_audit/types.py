@@ -4,11 +4,12 @@ S shadows, N candidates (private units), m pool rows, d features, k picked rows,
 Higher evidence means "more likely in"; a higher score means "keep".
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+Column: TypeAlias = NDArray[Any]  # (rows,) of any dtype, or (rows, width) for vectors
 Features: TypeAlias = NDArray[np.floating]  # (rows, d)
 Labels: TypeAlias = NDArray[np.int64]  # (rows,), codes into the pool's label space
 Inclusion: TypeAlias = NDArray[np.bool_]  # (S, N), rows 2j and 2j+1 are complements

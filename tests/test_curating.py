@@ -6,9 +6,9 @@ import sqlite3
 import pyarrow.parquet as pq
 import pytest
 
-from curation_audit import curating
+from curation_audit import release_store
 from curation_audit.dp.budget_ledger import BudgetLedger
-from curation_audit.pipelines.protection.release import Release
+from curation_audit.releases.release import Release
 
 DP = {"mechanism": "gaussian_mean", "epsilon": 1.0, "delta": 1e-5, "adjacency": "zero_out"}
 
@@ -106,7 +106,7 @@ def test_a_budget_that_would_be_exceeded_is_refused_before_the_draw(
 ):
     path = pipeline(budget=1.2)
     curated(command, path, tmp_path)
-    monkeypatch.setattr(curating, "make_release", never)
+    monkeypatch.setattr(release_store, "make_release", never)
     err = refused(command, path, tmp_path, "1.2", more=("--epsilon", "1.1"))
     assert "remain" in err
     assert len(bookings(tmp_path)) == 1
@@ -121,7 +121,7 @@ def test_a_crash_between_booking_and_storing_counts_as_spent(
 ):
     path = pipeline()
     with monkeypatch.context() as patch:
-        patch.setattr(curating, "make_release", never)
+        patch.setattr(release_store, "make_release", never)
         code, _, _ = command("curate", "--pipeline", path, "--out", tmp_path / "picked")
     assert code == 4
     assert len(bookings(tmp_path)) == 1
@@ -160,7 +160,7 @@ def test_what_cannot_be_released_books_nothing(
     pipeline, command, tmp_path, monkeypatch, protect, edit, expected
 ):
     path = pipeline(protect, edit=edit)
-    monkeypatch.setattr(curating, "make_release", never)
+    monkeypatch.setattr(release_store, "make_release", never)
     refused(command, path, tmp_path, expected)
     assert bookings(tmp_path) == ()
     assert not (tmp_path / "picked" / "picks.parquet").exists()

@@ -1,6 +1,5 @@
 """S curations at once: scores, selection, downstream model, utility."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -12,6 +11,7 @@ from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
 from curation_audit.observations import Observation, Selection
 from curation_audit.pipelines.base import ALWAYS_IN, FittedModels
+from curation_audit.pipelines.rules.cut import tie_hashes
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
@@ -74,10 +74,8 @@ def tie_order(ids: Sequence[str], seed: int) -> Indices:
     Equal scores are ordered by it, so that the picks depend neither on the order of the pool nor
     on its shards.
     """
-    key = hashlib.sha256(f"ties {seed}".encode()).digest()
-    hashes = [hashlib.blake2b(i.encode(), digest_size=8, key=key).digest() for i in ids]
     rank = np.empty(len(ids), dtype=np.int64)
-    rank[np.argsort(np.array(hashes, dtype="S8"), kind="stable")] = np.arange(len(ids))
+    rank[np.argsort(tie_hashes(ids, str(seed)), kind="stable")] = np.arange(len(ids))
     return rank
 
 

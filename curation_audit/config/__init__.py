@@ -1,8 +1,8 @@
 """From a YAML file to an ``AuditPlan``; the only place that knows pydantic and YAML."""
 
-from curation_audit.config.load import load_plan
+from curation_audit.config.load import load_picking, load_plan
 from curation_audit.config.policy_section import load_policy
 from curation_audit.config.sections import pipeline_schema
 from curation_audit.config.sweep_section import Asked, load_sweep
 
-__all__ = ["Asked", "load_plan", "load_policy", "load_sweep", "pipeline_schema"]
+__all__ = ["Asked", "load_picking", "load_plan", "load_policy", "load_sweep", "pipeline_schema"]

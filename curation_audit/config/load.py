@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,8 +40,10 @@ from curation_audit.dp.events import Event
 from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
+from curation_audit.pipelines.pools import Background, Pool, open_pool
 from curation_audit.pipelines.protection.base import Site
 from curation_audit.pipelines.protection.protect import Protected, protect
+from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.report.renderings import check_formats
 from curation_audit.streams import Streams
@@ -50,12 +52,42 @@ from curation_audit.training.device import resolve_device
 T = TypeVar("T")
 
 
-def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
+@dataclass(frozen=True, slots=True)
+class Picking:
+    """The public side of a pipeline: what is picked from, and how; ``seed`` orders equal scores."""
+
+    pool: Pool
+    rule: SelectionRule
+    seed: int
+
+
+def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
+    """Open the pool of a pipeline file, without a look at its private set.
+
+    Raises:
+        InputError: as ``load_plan``.
+    """
+    file = Path(path)
+    tree = override(read_tree(file), assignments)
+    with placed(tree):
+        section = validated(tree)
+        rule = built(("curate", "select"), build_rule, section.curate.select)
+        pool = open_pool(_set_spec("public", section.public), file.resolve().parent)
+        if isinstance(rule, TopK | TopFraction):
+            rule.size(len(pool))
+        return Picking(pool, rule, section.seed)
+
+
+def load_plan(
+    path: Path | str, assignments: Sequence[str] = (), *, most_pool_rows: int | None = None
+) -> AuditPlan:
     """Read a pipeline file and its data.
 
     Args:
         path: the YAML file; input paths in it are relative to its folder.
         assignments: overrides like ``attack.shadows=64``.
+        most_pool_rows: read about that many rows of a larger pool in parquet files, for a
+            mechanism to look at; the picks are made elsewhere.
 
     Raises:
         InputError: in one line, with the place in the file where there is one.
@@ -63,7 +95,7 @@ def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
     file = Path(path)
     tree = override(read_tree(file), assignments)
     with placed(tree):
-        return plan_of(validated(tree), file.resolve().parent)
+        return plan_of(validated(tree), file.resolve().parent, most_pool_rows)
 
 
 @contextmanager
@@ -111,7 +143,7 @@ def built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) ->
         raise Problem((*at, *problem.path), problem.problem, problem.hint) from None
 
 
-def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
+def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = None) -> AuditPlan:
     """Build every part of a pipeline and read its data; ``base`` is the file's folder."""
     check_formats("report.formats", section.report.formats)
     attack = built(("attack",), build_attack, section.attack)
@@ -134,9 +166,12 @@ def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
     if section.report.claim is not None:
         claim = built(("report", "claim"), build_claim, section.report.claim)
     private = _set_spec("private", section.private)
+    public = _set_spec("public", section.public)
+    if most_pool_rows is not None:
+        public = replace(public, source=Background(public.source, most_pool_rows))
     data = load_data(
         PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
-        _set_spec("public", section.public),
+        public,
         None if section.test is None else _set_spec("test", section.test),
         base=base,
         standardise=section.features.standardise,
@@ -147,7 +182,8 @@ def plan_of(section: PipelineSection, base: Path) -> AuditPlan:
     if attack.canaries is not None:
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
     # a rule that cannot pick from this pool says so here, where its place in the file is known
-    rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)))
+    if most_pool_rows is None:
+        rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)))
     configuration = _resolved(section, scorer, rule, downstream, threat, attack)
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim)

@@ -118,7 +118,8 @@ class CurationData:
     rows whose features also stand in the pool. ``fingerprints`` are sha256 hex digests of the
     arrays by set name. ``warnings`` are sentences for the report. ``n_canaries`` of the private
     rows are made up; where there are any, they are the candidates. Features are
-    ``(as they were read - shift) / scale``, both (d,) and the pool's.
+    ``(as they were read - shift) / scale``, both (d,) and the pool's. ``columns`` hold the pool's
+    features in order, one column of vectors or one each; () for a matrix.
     """
 
     private: PrivateRows
@@ -131,6 +132,7 @@ class CurationData:
     n_canaries: int = 0
     shift: Floats | None = None
     scale: Floats | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def n_real_rows(self) -> int:

@@ -293,6 +293,7 @@ def assemble(
         warnings=overlaps.warnings,
         shift=scaling.mean,
         scale=scaling.scale,
+        columns=pool.columns,
     )
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation_audit.checks import InputError
-from curation_audit.pipelines.sources.base import Column, RawTable, Roles, quoted
+from curation_audit.pipelines.sources.base import RawTable, Roles, quoted
+from curation_audit.types import Column
 from curation_audit.types import Features
 
 SetName: TypeAlias = Literal["private", "public", "test"]
@@ -31,7 +32,7 @@ class ReadSet:
 
     ``features`` (rows, d) is float32 where that holds every value exactly, else float64.
     ``from_vectors`` is True where they come from one column of vectors, whose entries have no
-    names of their own.
+    names of their own. ``columns``: where they were read from, in order.
     """
 
     name: SetName
@@ -43,6 +44,7 @@ class ReadSet:
     labels: tuple[str, ...] | None
     unit: tuple[str, ...] | None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
@@ -77,6 +79,7 @@ def read_set(name: SetName, table: RawTable, roles: Roles) -> ReadSet:
         None if roles.label is None else _whole(table, roles.label, where, "label"),
         None if roles.unit is None else _whole(table, roles.unit, where, "unit"),
         {column: _categories(table, column, where) for column in roles.groups},
+        roles.features,
     )
 
 

@@ -16,7 +16,7 @@ from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.pipelines.canaries import CanarySettings, canary_features
 from curation_audit.pipelines.examples import med
 from curation_audit.pipelines.rules.top import TopK
-from curation_audit.pipelines.scorers.linear import unit_rows
+from curation_audit.releases.public_maps import unit_rows
 
 KINDS = ("isolated", "rare_feature", "large_gradient")
 

@@ -21,7 +21,7 @@ from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
-from curation_audit.pipelines.scorers.public_maps import MeanMap
+from curation_audit.releases.public_maps import MeanMap
 from curation_audit.training import dp_gradients
 from curation_audit.training.dp_batches import PaddedUnits, UnitTable
 from curation_audit.training.mlp import Layer

@@ -10,7 +10,7 @@ from curation_audit.dp.events import Event
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
 from curation_audit.pipelines.protection.sums import noisy_sum
-from curation_audit.pipelines.scorers.public_maps import VotesMap
+from curation_audit.releases.public_maps import VotesMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

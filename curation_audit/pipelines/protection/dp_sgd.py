@@ -12,7 +12,7 @@ from curation_audit.dp.calibration import noise_multiplier_for
 from curation_audit.dp.events import Event, PoissonGaussian
 from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
-from curation_audit.pipelines.scorers.public_maps import MeanMap
+from curation_audit.releases.public_maps import MeanMap
 from curation_audit.training.dp_sgd import DpSgdSettings
 from curation_audit.types import Features
 

@@ -13,7 +13,7 @@ from curation_audit.pipelines.protection.base import Budget, ScorerPart, Site
 from curation_audit.pipelines.protection.sums import noisy_sum
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mean import Mean
-from curation_audit.pipelines.scorers.public_maps import MeanMap, Metric
+from curation_audit.releases.public_maps import MeanMap, Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

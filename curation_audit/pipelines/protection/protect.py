@@ -198,19 +198,13 @@ def describe_protection(settings: ProtectSettings) -> dict[str, Any]:
 
 def k_of(rule: SelectionRule, n_pool: int) -> int:
     """How many rows a rule picks, where that is public and fixed."""
-    if isinstance(rule, TopK):
-        k = rule.k
-    elif isinstance(rule, TopFraction):
-        k = max(1, round(rule.fraction * n_pool))
-    else:
+    if not isinstance(rule, TopK | TopFraction):
         raise SettingError(
             "curate.select.rule",
             f"found {rule.name}, whose number of picks hangs on private scores",
             "noise on the selection needs top_k or top_fraction",
         )
-    if k > n_pool:
-        raise SettingError("curate.select.k", f"found {k}", f"the pool has {n_pool} rows")
-    return k
+    return rule.size(n_pool)
 
 
 def _described(

@@ -5,7 +5,7 @@ import math
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import ScorerPart
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
-from curation_audit.pipelines.scorers.public_maps import PublicMap
+from curation_audit.releases.public_maps import PublicMap
 
 
 def noisy_sum(public: PublicMap, mechanism: GaussianSum) -> ScorerPart:

@@ -23,6 +23,10 @@ class TopK:
         """Check k."""
         positive(k=self.k)
 
+    def size(self, n_pool: int) -> int:
+        """k; raises ``SettingError`` where the pool has fewer rows."""
+        return _at_most(self.k, n_pool)
+
     def select(
         self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
     ) -> Selection:
@@ -42,11 +46,15 @@ class TopFraction:
         """Check the fraction."""
         in_open_unit(fraction=self.fraction)
 
+    def size(self, n_pool: int) -> int:
+        """How many rows of a pool that is."""
+        return _at_most(max(1, round(self.fraction * n_pool)), n_pool)
+
     def select(
         self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
     ) -> Selection:
         """Pick the same number of rows of every shadow."""
-        return best_rows(scores, tie_order, max(1, round(self.fraction * scores.shape[1])))
+        return best_rows(scores, tie_order, self.size(scores.shape[1]))
 
 
 def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
@@ -56,12 +64,17 @@ def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
         SettingError: if the pool has fewer than k rows.
     """
     n_shadows, n_pool = scores.shape
-    if k > n_pool:
-        raise SettingError(
-            "curate.select", f"found k = {k}, but the pool has {n_pool} rows", "pick fewer rows"
-        )
+    _at_most(k, n_pool)
     in_tie_order = np.argsort(tie_order)
     by_score = np.argsort(-scores[:, in_tie_order], axis=1, kind="stable")[:, :k]
     picked = np.sort(in_tie_order[by_score], axis=1)
     offsets = np.arange(n_shadows + 1, dtype=np.int64) * k
     return Selection(picked.ravel().astype(np.int64), offsets, n_pool)
+
+
+def _at_most(k: int, n_pool: int) -> int:
+    if k > n_pool:
+        raise SettingError(
+            "curate.select", f"found k = {k}, but the pool has {n_pool} rows", "pick fewer rows"
+        )
+    return k

@@ -24,13 +24,6 @@ class LinearScorers:
         return scores
 
 
-def unit_rows(features: Features) -> Features:
-    """Rows scaled to length one; a row of zeros stays zero."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    unit: Features = features / np.where(length > 0, length, 1)
-    return unit
-
-
 def half_weights(private: PrivateRows) -> Floats:
     """The expected inclusion of every private row: one half, or one where it is always in."""
     return np.where(private.unit == ALWAYS_IN, 1.0, 0.5)

@@ -11,8 +11,8 @@ from curation_audit.pipelines.scorers.linear import (
     LinearScorers,
     half_weights,
     linearisation,
-    unit_rows,
 )
+from curation_audit.releases.public_maps import unit_rows
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion

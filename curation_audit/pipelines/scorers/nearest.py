@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
-from curation_audit.pipelines.scorers.linear import unit_rows
+from curation_audit.releases.public_maps import unit_rows
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Inclusion, Indices, Mask, Scores

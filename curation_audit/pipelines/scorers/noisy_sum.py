@@ -11,7 +11,7 @@ from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import LinearScorers
-from curation_audit.pipelines.scorers.public_maps import PublicMap
+from curation_audit.releases.public_maps import PublicMap
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Floats, Inclusion

@@ -13,7 +13,7 @@ from curation_audit.dp.clipping import clipped, unit_sums
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import LinearScorers
-from curation_audit.pipelines.scorers.public_maps import PublicMap
+from curation_audit.releases.public_maps import PublicMap
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams, Streams
 from curation_audit.training.device import resolve_device

@@ -9,22 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from numpy.typing import NDArray
-
-from curation_audit.checks import InputError, did_you_mean
-
-Column: TypeAlias = NDArray[Any]  # (rows,) of any dtype, or (rows, width) for vectors
-
-# A longer list of column names would hide the message.
-_MOST_NAMES = 12
-
-
-def known_columns(name: str, names: Sequence[str]) -> str:
-    """A hint for a column that is not there; at most a dozen of the names that are."""
-    hint = did_you_mean(name, names)
-    if hint.startswith("did you mean") or len(names) <= _MOST_NAMES:
-        return hint
-    return f"it has {len(names)} columns: {', '.join(names[:_MOST_NAMES])}, ..."
+from curation_audit.checks import InputError, known_columns
+from curation_audit.types import Column
 
 
 def quoted(names: Iterable[str], most: int = 5) -> str:

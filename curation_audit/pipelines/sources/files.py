@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from curation_audit.checks import InputError, did_you_mean
-from curation_audit.pipelines.sources.base import Column, RawTable, quoted
+from curation_audit.pipelines.sources.base import RawTable, quoted
+from curation_audit.types import Column
 
 
 def find_files(path: str, base: Path, suffix: str) -> list[Path]:

@@ -1,12 +1,24 @@
 """Parquet files."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
+
+from curation_audit.arrow_columns import columns_from_arrow, unique_names
 from curation_audit.checks import InputError
-from curation_audit.pipelines.sources.arrow import columns_from_arrow, unique_names
-from curation_audit.pipelines.sources.base import ChooseColumns, Column, RawTable
-from curation_audit.pipelines.sources.files import read_files
+from curation_audit.pipelines.sources.base import ChooseColumns, RawTable
+from curation_audit.pipelines.sources.files import find_files, read_files, shown
+from curation_audit.types import Column
+
+MOST_GROUPS: Final = 16
+"""Row groups of one file that a sample is taken from."""
+BUFFER: Final = 1 << 20
+"""Bytes read at a time where only the first rows of a group are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,21 +31,52 @@ class ParquetSource:
         """See ``Source.read``."""
 
         def read_one(file: Path, where: str) -> dict[str, Column]:
-            return _read(file, where, choose)
+            with _opened(file, where) as opened:
+                wanted = _wanted(opened, where, choose)
+                return columns_from_arrow(opened.read(columns=wanted).select(wanted), where)
 
         return read_files(self.path, base, ".parquet", read_one)
 
+    def sample(self, base: Path, choose: ChooseColumns | None, most: int) -> RawTable:
+        """About ``most`` of the rows, or all where there are no more; always the same ones.
 
-def _read(file: Path, where: str, choose: ChooseColumns | None) -> dict[str, Column]:
+        They are the first rows of row groups that lie evenly over every file, so that little of a
+        large set is read.
+        """
+        sizes = {file: parquet_schema(file, where)[1] for file, where in self.files(base)}
+        total = sum(sizes.values())
+        if total <= most:
+            return self.read(base, choose)
+
+        def read_some(file: Path, where: str) -> dict[str, Column]:
+            n = math.ceil(most * sizes[file] / total)
+            with _opened(file, where) as opened:
+                wanted = _wanted(opened, where, choose)
+                return columns_from_arrow(_spread(opened, wanted, n), where)
+
+        return read_files(self.path, base, ".parquet", read_some)
+
+    def files(self, base: Path) -> list[tuple[Path, str]]:
+        """The files in order, each with the name that messages give it."""
+        return [(file, shown(file, base)) for file in find_files(self.path, base, ".parquet")]
+
+
+def parquet_schema(file: Path, where: str) -> tuple[list[str], int]:
+    """The names of a file's columns and how many rows it has; no row is read."""
+    with _opened(file, where) as opened:
+        names = list(opened.schema_arrow.names)
+        unique_names(names, where)
+        return names, int(opened.metadata.num_rows)
+
+
+@contextmanager
+def _opened(file: Path, where: str) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(file) as opened:
-            names = opened.schema_arrow.names
-            unique_names(names, where)
-            wanted = list(choose(names, where).names) if choose else names
-            table = opened.read(columns=wanted).select(wanted)
+        with pq.ParquetFile(file, buffer_size=BUFFER) as opened:
+            yield opened
     except (pa.ArrowException, OSError, UnicodeError) as error:
         # Arrow's own text is left out: it may quote values.
         raise InputError(
@@ -41,4 +84,25 @@ def _read(file: Path, where: str, choose: ChooseColumns | None) -> dict[str, Col
             f"cannot be read as parquet ({type(error).__name__})",
             "it may be cut short or of another format; write it again",
         ) from error
-    return columns_from_arrow(table, where)
+
+
+def _wanted(opened: Any, where: str, choose: ChooseColumns | None) -> list[str]:
+    names = list(opened.schema_arrow.names)
+    unique_names(names, where)
+    return list(choose(names, where).names) if choose else names
+
+
+def _spread(opened: Any, wanted: list[str], n: int) -> Any:
+    """The first rows of some row groups, ``n`` or a few more in all."""
+    import pyarrow as pa
+
+    if not n:
+        return opened.schema_arrow.empty_table().select(wanted)
+    n_groups = min(opened.num_row_groups, MOST_GROUPS, n)
+    groups = np.linspace(0, opened.num_row_groups - 1, n_groups).round().astype(int).tolist()
+    each = math.ceil(n / n_groups)
+    parts = [
+        next(opened.iter_batches(batch_size=each, row_groups=[group], columns=wanted))
+        for group in groups
+    ]
+    return pa.Table.from_batches(parts).select(wanted)

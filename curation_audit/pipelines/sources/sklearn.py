@@ -7,7 +7,8 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from curation_audit.checks import InputError, did_you_mean
-from curation_audit.pipelines.sources.base import ChooseColumns, Column, RawTable, keep_chosen
+from curation_audit.pipelines.sources.base import ChooseColumns, RawTable, keep_chosen
+from curation_audit.types import Column
 
 Part: TypeAlias = Literal["all", "private", "public", "test"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from curation_audit.checks import InputError
-from curation_audit.pipelines.sources.base import Column
+from curation_audit.types import Column
 
 
 def columns_from_arrow(table: Any, where: str) -> dict[str, Column]:
@@ -38,6 +38,9 @@ def column_from_arrow(column: Any, where: str) -> Column:
     import pyarrow as pa
 
     kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):  # tensors are lists underneath
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type)
+        kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if _is_list(kind):

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from curation_audit.pipelines.scorers.linear import unit_rows
 from curation_audit.types import Features, Floats, Indices
 
 Metric: TypeAlias = Literal["cosine", "inner_product"]
 RELATIVE_RANK = 1e-6
 ROWS_PER_BLOCK = 65536
+ROWS_OF_PRODUCT = 2048
+COLUMNS_OF_BUFFER = 4096  # half of numpy's buffer
 MOST_FITTED = 50_000  # rows that clusters are fitted to
 
 
@@ -38,6 +39,13 @@ class PublicMap(Protocol):
 
     def query(self, features: Features) -> Features:
         """How rows read the sum, (rows, d) -> (rows, p)."""
+        ...
+
+    def scores(self, rows: Floats, weights: Floats) -> Floats:
+        """``query(rows) @ weights``, float64 (rows, d), (p,) -> (rows,).
+
+        To the last bit the score of a row does not depend on the rows beside it.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -78,6 +86,14 @@ class MeanMap:
         """(rows, d) -> (rows, p), in the features' dtype."""
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite counts as zero
             return self._mapped(features).astype(features.dtype)
+
+    def scores(self, rows: Floats, weights: Floats) -> Floats:
+        """By one vector: the whitening is applied to the weights, not to the rows."""
+        slopes = weights if self.root is None else self.root @ weights
+        mapped: Features = unit_rows(rows) if self.metric == "cosine" else rows
+        if self.center is not None:
+            mapped = mapped - self.center
+        return row_products(mapped, slopes)
 
     def describe(self) -> dict[str, Any]:
         """The metric, and digests of the public arrays."""
@@ -130,6 +146,12 @@ class VotesMap:
         """One-hot over the centroid's size, (rows, d) -> (rows, c)."""
         return (self._one_hot(features) / np.maximum(self.sizes, 1)).astype(features.dtype)
 
+    def scores(self, rows: Floats, weights: Floats) -> Floats:
+        """The weight of each row's cluster over the cluster's size."""
+        value = weights / np.maximum(self.sizes, 1)
+        whole = np.isfinite(rows).all(axis=1)
+        return np.where(whole, value[_nearest_alone(rows, self.centroids)], np.nan)
+
     def describe(self) -> dict[str, Any]:
         """Digests of the public arrays."""
         return {"centroids": _digest(self.centroids), "sizes": _digest(self.sizes)}
@@ -148,6 +170,37 @@ def _nearest(features: Features, centroids: Floats) -> Indices:
             for at in range(0, max(1, len(features)), ROWS_PER_BLOCK)
         ]
     return np.concatenate(blocks)
+
+
+def unit_rows(features: Features) -> Features:
+    """Rows scaled to length one; a row of zeros stays zero."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    unit: Features = features / np.where(length > 0, length, 1)
+    return unit
+
+
+def row_products(rows: Features, weights: Floats) -> Floats:
+    """``rows @ weights`` in one order of summation for every row, (rows, d), (d,) -> (rows,).
+
+    BLAS sums a row otherwise by where in a batch it stands; numpy's own loop does not, for as many
+    columns as fit its buffer.
+    """
+    total = np.zeros(len(rows))
+    for at in range(0, len(weights), COLUMNS_OF_BUFFER):
+        part = slice(at, at + COLUMNS_OF_BUFFER)
+        total += np.einsum("ij,j->i", np.ascontiguousarray(rows[:, part]), weights[part])
+    return total
+
+
+def _nearest_alone(rows: Floats, centroids: Floats) -> Indices:
+    """As ``_nearest``, by products in blocks of one shape: equal rows have equal products."""
+    nearest = np.empty(len(rows), dtype=np.int64)
+    block = np.zeros((ROWS_OF_PRODUCT, rows.shape[1]))
+    for at in range(0, len(rows), ROWS_OF_PRODUCT):
+        part = rows[at : at + ROWS_OF_PRODUCT]
+        block[: len(part)] = part
+        nearest[at : at + len(part)] = (block @ centroids.T).argmax(axis=1)[: len(part)]
+    return nearest
 
 
 def _digest(array: np.ndarray | None) -> str | None:

@@ -1,0 +1,171 @@
+"""A pool as a stream: scored block by block, its ids looked up for the picked rows only."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from curation_audit.arrow_columns import column_from_arrow
+from curation_audit.checks import InputError
+from curation_audit.pipelines.data_sets import ReadSet, as_text, read_set
+from curation_audit.pipelines.sources.base import (
+    ChooseColumns,
+    Columns,
+    RawTable,
+    Roles,
+    SetSpec,
+    Source,
+)
+from curation_audit.pipelines.sources.parquet import ParquetSource, parquet_schema
+from curation_audit.releases.table import columns_of
+from curation_audit.types import Features, Indices
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_PER_BATCH: Final = 1 << 16
+MOST_IN_FLIGHT: Final = 4
+"""Batches that are decoded ahead of their use; they are what memory holds."""
+
+
+class Pool(Protocol):
+    """Public rows in a fixed order."""
+
+    def __len__(self) -> int: ...
+
+    def blocks(self, columns: tuple[str, ...], width: int) -> Iterator[Features]:
+        """The features of all rows in order, as they are read: (rows, ``width``) each."""
+        ...
+
+    def ids(self, rows: Indices) -> list[str]:
+        """The ids of some rows, which ascend."""
+        ...
+
+
+def open_pool(spec: SetSpec, base: Path) -> Pool:
+    """The pool of a pipeline: parquet files are streamed, what else there is is read.
+
+    Raises:
+        InputError: for files that are missing or differ in their columns.
+    """
+    if isinstance(spec.source, ParquetSource):
+        return ParquetPool.of(spec.source, spec.columns, base)
+
+    def choose(names: Sequence[str], where: str) -> Roles:
+        return spec.columns.roles(names, f"public ({where})")
+
+    table = spec.source.read(base, choose)
+    return PoolInMemory(read_set("public", table, choose(list(table.columns), table.where)))
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInMemory:
+    """A pool that was read as a whole, and checked."""
+
+    rows: ReadSet
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def blocks(self, columns: tuple[str, ...], width: int) -> Iterator[Features]:
+        """See ``Pool.blocks``."""
+        for at in range(0, len(self.rows), ROWS_PER_BATCH):
+            yield self.rows.features[at : at + ROWS_PER_BATCH]
+
+    def ids(self, rows: Indices) -> list[str]:
+        """See ``Pool.ids``."""
+        return [self.rows.ids[i] for i in rows.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetPool:
+    """Parquet files in the order of their names; ``id`` is the column of ids, if there is one."""
+
+    files: tuple[Path, ...]
+    where: str
+    id: str | None
+    n_rows: int
+
+    @classmethod
+    def of(cls, source: ParquetSource, columns: Columns, base: Path) -> "ParquetPool":
+        """Find the files and check their columns; no row is read."""
+        files = source.files(base)
+        n_rows, expected = 0, None
+        for file, where in files:
+            names, n = parquet_schema(file, where)
+            roles = columns.roles(names, f"public ({where})")
+            expected = expected or roles
+            if set(roles.features) != set(expected.features):
+                problem = f"its features are not those of {files[0][1]}"
+                raise InputError(where, problem, "expected files with the same columns")
+            n_rows += n
+        where = files[0][1] if len(files) == 1 else f"{source.path} ({len(files)} files)"
+        return cls(tuple(file for file, _ in files), f"public ({where})", columns.id, n_rows)
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def blocks(self, columns: tuple[str, ...], width: int) -> Iterator[Features]:
+        """See ``Pool.blocks``; what is missing is NaN, and has no score."""
+        for table in self._tables(columns):
+            yield columns_of(table, columns, width)
+
+    def ids(self, rows: Indices) -> list[str]:
+        """See ``Pool.ids``; only the column of ids is read."""
+        if self.id is None:
+            return [f"row-{row + 1}" for row in rows.tolist()]
+        found: list[str] = []
+        at = 0
+        for table in self._tables((self.id,)):
+            first, last = np.searchsorted(rows, (at, at + len(table)))
+            if last > first:
+                part = table.column(0).take(rows[first:last] - at)
+                found += self._texts(part, rows[first:last])
+            at += len(table)
+        return found
+
+    def _texts(self, column: Any, rows: Indices) -> list[str]:
+        place = f"{self.where}, column {self.id!r}"
+        texts: list[str] = []
+        for text, row in zip(as_text(column_from_arrow(column, place)), rows, strict=True):
+            if text is None:
+                raise InputError(f"{place}, row {row + 1}", "the id is missing", "fill it in")
+            texts.append(text)
+        return texts
+
+    def _tables(self, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
+        """Batches of some columns, in order."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        dataset = ds.dataset([str(file) for file in self.files], format="parquet")
+        batches = dataset.to_batches(
+            columns=list(columns),
+            batch_size=ROWS_PER_BATCH,
+            batch_readahead=MOST_IN_FLIGHT,
+            fragment_readahead=1,
+        )
+        try:
+            for batch in batches:
+                if len(batch):
+                    yield pa.Table.from_batches([batch])
+        except (pa.ArrowException, OSError) as error:
+            # Arrow's own text is left out: it may quote values.
+            problem = f"cannot be read as parquet ({type(error).__name__})"
+            raise InputError(self.where, problem, "it may be cut short; write it again") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A source that gives about ``most`` rows of a larger one, where that is made of parquet."""
+
+    source: Source
+    most: int
+
+    def read(self, base: Path, choose: ChooseColumns | None = None) -> RawTable:
+        """See ``Source.read``."""
+        if isinstance(self.source, ParquetSource):
+            return self.source.sample(base, choose, self.most)
+        return self.source.read(base, choose)

@@ -1,0 +1,52 @@
+"""Public maps as named arrays, for the file of a release."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from curation_audit.releases.public_maps import MeanMap, PublicMap, VotesMap
+
+
+def arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
+    """What a map is made of; raises ``TypeError`` for one that has no file."""
+    if isinstance(public, VotesMap):
+        return {"centroids": public.centroids, "sizes": public.sizes}
+    if isinstance(public, MeanMap):
+        there = {"center": public.center, "root": public.root}
+        arrays = {name: array for name, array in there.items() if array is not None}
+        return {"metric": np.array(public.metric), **arrays}
+    raise TypeError(f"{type(public).__name__} cannot be stored.")
+
+
+def map_of(name: str, arrays: Mapping[str, np.ndarray]) -> PublicMap:
+    """The inverse of ``arrays_of``; raises ``ValueError`` or ``KeyError`` for anything else."""
+    if name == VotesMap.name:
+        return VotesMap(arrays["centroids"], arrays["sizes"])
+    if name != MeanMap.name:
+        raise ValueError("an unknown map")
+    metric = str(arrays["metric"])
+    if metric not in ("cosine", "inner_product"):
+        raise ValueError("an unknown metric")
+    return MeanMap(metric, arrays.get("center"), arrays.get("root"))  # type: ignore[arg-type]
+
+
+def check_weights(weights: np.ndarray, public: PublicMap, *, intercept: bool) -> None:
+    """Raise ``ValueError`` for weights that are none, or belong to another map."""
+    if weights.dtype != np.float64 or weights.ndim != 1 or not np.isfinite(weights).all():
+        raise ValueError("these are no weights")
+    if not isinstance(intercept, bool):
+        raise TypeError("there is an intercept, or there is none")
+    width = _width(public)
+    if width is not None and len(weights) != width + intercept:
+        raise ValueError("weights of another map")
+
+
+def _width(public: PublicMap) -> int | None:
+    """How many numbers a row is mapped to; ``None`` where that is the number of its features."""
+    if isinstance(public, VotesMap):
+        return len(public.centroids)
+    if not isinstance(public, MeanMap):
+        return None
+    if public.root is not None:
+        return int(public.root.shape[1])
+    return None if public.center is None else len(public.center)
