@@ -49,7 +49,7 @@ class NoisySum:
     adjacency: ClassVar[Adjacency] = "add_remove"
     sigma: float
 
-    def embed(self, features: np.ndarray) -> np.ndarray:
+    def embed(self, features: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Rows as they are."""
         return features
 

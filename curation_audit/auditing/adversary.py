@@ -12,7 +12,7 @@ from curation_audit.auditing.planting import planting_gap
 from curation_audit.observations import Candidates, Knowledge, Observation, Selection
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.streams import Streams
-from curation_audit.types import Features, Floats, Inclusion, Indices, Probabilities, Scores
+from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
 
 def knowledge_of(plan: AuditPlan) -> Knowledge:
@@ -49,7 +49,7 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
     }
     return Knowledge(
         granted=frozenset(name for name, there in granted.items() if there),
-        pool=_embedded(plan, data.pool.features) if "pool" in knows else None,
+        pool=_embedded(plan, data.pool.features, data.pool.labels) if "pool" in knows else None,
         pool_labels=data.pool.labels if "pool" in knows else None,
         candidates=candidates,
         linearisation=linearisation,
@@ -63,18 +63,19 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
 def _candidates(plan: AuditPlan) -> Candidates:
     private = plan.data.private
     at_stake = private.unit != ALWAYS_IN
-    labels = private.labels if "labels" in plan.threat.knows else None
+    known = private.labels if "labels" in plan.threat.knows else None
+    labels = None if known is None else known[at_stake]
     return Candidates(
-        features=_embedded(plan, private.features[at_stake]),
+        features=_embedded(plan, private.features[at_stake], labels),
         unit=private.unit[at_stake],
         n_candidates=private.n_candidates,
-        labels=None if labels is None else labels[at_stake],
+        labels=labels,
     )
 
 
-def _embedded(plan: AuditPlan, features: Features) -> Features:
+def _embedded(plan: AuditPlan, features: Features, labels: Labels | None) -> Features:
     """Rows in the scorer's embedding, or in half as many random directions of it."""
-    exact = plan.scorer.embed(features)
+    exact = plan.scorer.embed(features, labels)
     if plan.threat.embedding == "exact":
         return exact
     n_columns = exact.shape[1]
@@ -95,7 +96,8 @@ def _scoring(plan: AuditPlan) -> Callable[[Inclusion], Scores]:
 def _selecting(plan: AuditPlan, rank: Indices) -> Callable[[Scores], Selection]:
     def select(scores: Scores) -> Selection:
         shadows = range(scores.shape[0])
-        return plan.rule.select(scores, rank, Streams(plan.seed).for_shadows("tried", shadows))
+        streams = Streams(plan.seed).for_shadows("tried", shadows)
+        return plan.rule.select(scores, rank, streams, plan.data.pool)
 
     return select
 

@@ -90,7 +90,7 @@ def queried_rows(rank: Indices) -> Indices:
 def score_shadows(plan: AuditPlan, inclusion: Inclusion, streams: ShadowStreams) -> Scores:
     """Fit S scorers on what each shadow holds, and score the pool: (S, m)."""
     fitted = plan.scorer.fit(plan.data.private, inclusion, plan.data.pool, streams=streams)
-    return fitted.score(plan.data.pool.features)
+    return fitted.score(plan.data.pool.features, plan.data.pool.labels)
 
 
 def shuffled_scores(real: Scores, streams: ShadowStreams, n_planted: int = 0) -> Scores:
@@ -111,7 +111,7 @@ def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) ->
     """From scores (S, m) to picked rows, models and their utility."""
     pool, private, test = plan.data.pool, plan.data.private, plan.data.test
     rank = tie_order(pool.ids, plan.seed)
-    selection = plan.rule.select(scores, rank, streams)
+    selection = plan.rule.select(scores, rank, streams, pool)
     downstream = plan.downstream
     if downstream is None:
         nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
@@ -133,7 +133,7 @@ def select_and_ask(plan: AuditPlan, scores: Scores, n_rows: int, streams: Shadow
     pool, downstream = plan.data.pool, plan.downstream
     if downstream is None:
         raise ValueError("rows are planted only where a model is trained.")
-    selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed), streams)
+    selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed), streams, pool)
     models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
     picked = Selection.from_mask(selection.mask()[:, -n_rows:])
     probabilities = asked(plan, models, pool.features[-n_rows:])

@@ -163,7 +163,7 @@ def rehearse(plan: AuditPlan, coins: Inclusion, rows: Features) -> Rehearsal:
     streams = Streams(plan.seed).for_shadows("rehearsal", range(len(coins)))
     scores = score_shadows(grown, coins, streams)
     rank = tie_order(grown.data.pool.ids, plan.seed)
-    picked = plan.rule.select(scores, rank, streams).mask()
+    picked = plan.rule.select(scores, rank, streams, grown.data.pool).mask()
     m = len(plan.data.pool)
     mine = scores[:, m:].astype(np.float64)
     return Rehearsal(_thresholds(scores, picked), mine, picked[:, :m].mean(axis=0))
@@ -199,7 +199,7 @@ def _near(plan: AuditPlan, targets: Indices, rehearsal: Rehearsal) -> Floats:
     private, thresholds = plan.data.private, rehearsal.thresholds
     at_stake = private.unit != ALWAYS_IN
     spread = CLEAR_OF_THRESHOLD * thresholds.std()
-    embedded = plan.scorer.embed(private.features)
+    embedded = plan.scorer.embed(private.features, private.labels)
     return between(
         embedded[private.first_rows[targets]],
         embedded[at_stake],
@@ -216,7 +216,7 @@ def _along(
     rehearsal: Rehearsal,
     margin: Floats,
 ) -> Floats:
-    embedded = plan.scorer.embed(plan.data.pool.features).astype(np.float64)
+    embedded = plan.scorer.embed(plan.data.pool.features, plan.data.pool.labels).astype(np.float64)
     away = np.abs(embedded @ linearised.reference - rehearsal.thresholds.mean())
     centre = embedded[np.argsort(away, kind="stable")[:ROWS_AT_THRESHOLD]].mean(axis=0)
     lengths = np.linalg.norm(embedded[:, linearised.slopes], axis=1)

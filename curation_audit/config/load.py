@@ -183,7 +183,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
     # a rule that cannot pick from this pool says so here, where its place in the file is known
     if most_pool_rows is None:
-        rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)))
+        rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)), None, data.pool)
     configuration = _resolved(section, scorer, rule, downstream, threat, attack)
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim)

@@ -143,8 +143,12 @@ class CurationData:
 class FittedScorers(Protocol):
     """S fitted scorers at once."""
 
-    def score(self, features: Features) -> Scores:
-        """Score rows for every shadow: (rows, d) -> (S, rows), higher = keep."""
+    def score(self, features: Features, labels: Labels | None = None) -> Scores:
+        """Score rows for every shadow: (rows, d) -> (S, rows), higher = keep.
+
+        ``labels`` int64 (rows,) matter to scorers that see a model's gradients; where a row has
+        none, they take the label that their model gives it.
+        """
         ...
 
 
@@ -180,8 +184,8 @@ class Scorer(Protocol):
         """Fit one scorer per row of ``inclusion`` (S, N), all at once."""
         ...
 
-    def embed(self, features: Features) -> Features:
-        """The features as the scorer sees them, (rows, d) -> (rows, p)."""
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
+        """The features as the scorer sees them, (rows, d) -> (rows, p); labels as in ``score``."""
         ...
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
@@ -211,13 +215,18 @@ class SelectionRule(Protocol):
     by_rank: ClassVar[bool]
 
     def select(
-        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+        self,
+        scores: Scores,
+        tie_order: Indices,
+        streams: ShadowStreams | None = None,
+        pool: Rows | None = None,
     ) -> Selection:
         """Pick rows from scores (S, m).
 
         ``tie_order`` int64 (m,) ranks the pool rows by a keyed hash of their id; of equal scores
         the lower rank wins, so that the result does not depend on the order of the pool. A rule
-        that draws noise takes it from ``streams``; the others need none.
+        that draws noise takes it from ``streams``, and one that looks at groups or sizes of rows
+        from the ``pool``; the others need none.
         """
         ...
 

@@ -133,7 +133,7 @@ def data_from_arrays(
         roles = {"label": _of_set(labels, name), "id": _of_set(ids, name)}
         return _given(name, rows, roles, picked, **private_only)
 
-    return assemble(
+    data = assemble(
         given("private", private),
         given("public", public),
         None if test is None else given("test", test),
@@ -142,6 +142,8 @@ def data_from_arrays(
         targets=targets,
         streams=streams,
     )
+    # a matrix has no column that tables could be read by
+    return data if _is_table(public) else replace(data, columns=())
 
 
 def _of_set(given: str | Mapping[SetName, Any] | None, name: SetName) -> Any:
@@ -196,9 +198,13 @@ def _group_columns(
     }
 
 
+def _is_table(rows: Any) -> bool:
+    return is_frame(rows) or is_arrow(rows) or isinstance(rows, Mapping)
+
+
 def _table(name: SetName, rows: Any) -> tuple[RawTable, str | None]:
     """The rows as a table, and the name of the column of vectors where they are a matrix."""
-    if is_frame(rows) or is_arrow(rows) or isinstance(rows, Mapping):
+    if _is_table(rows):
         return table_from_object(rows, "table"), None
     matrix = column_from_any(rows, f"{name} (array)")
     if matrix.ndim != 2:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from curation_audit.checks import InputError
 from curation_audit.pipelines.sources.base import RawTable, Roles, quoted
-from curation_audit.types import Column
-from curation_audit.types import Features
+from curation_audit.types import Column, Features
 
 SetName: TypeAlias = Literal["private", "public", "test"]
 

@@ -15,7 +15,7 @@ from curation_audit.types import Features, Floats, Indices
 Metric: TypeAlias = Literal["cosine", "inner_product"]
 RELATIVE_RANK = 1e-6
 ROWS_PER_BLOCK = 65536
-ROWS_OF_PRODUCT = 2048
+ROWS_OF_PRODUCT = 256
 COLUMNS_OF_BUFFER = 4096  # half of numpy's buffer
 MOST_FITTED = 50_000  # rows that clusters are fitted to
 
@@ -88,12 +88,13 @@ class MeanMap:
             return self._mapped(features).astype(features.dtype)
 
     def scores(self, rows: Floats, weights: Floats) -> Floats:
-        """By one vector: the whitening is applied to the weights, not to the rows."""
+        """By one vector: whitening and centre are applied to the weights, not to the rows."""
         slopes = weights if self.root is None else self.root @ weights
-        mapped: Features = unit_rows(rows) if self.metric == "cosine" else rows
-        if self.center is not None:
-            mapped = mapped - self.center
-        return row_products(mapped, slopes)
+        products = row_products(rows, slopes)
+        if self.metric == "cosine":
+            length = np.sqrt(row_squares(rows))
+            products /= np.where(length > 0, length, 1)
+        return products if self.center is None else products - self.center @ slopes
 
     def describe(self) -> dict[str, Any]:
         """The metric, and digests of the public arrays."""
@@ -179,7 +180,7 @@ def unit_rows(features: Features) -> Features:
     return unit
 
 
-def row_products(rows: Features, weights: Floats) -> Floats:
+def row_products(rows: Floats, weights: Floats) -> Floats:
     """``rows @ weights`` in one order of summation for every row, (rows, d), (d,) -> (rows,).
 
     BLAS sums a row otherwise by where in a batch it stands; numpy's own loop does not, for as many
@@ -189,6 +190,15 @@ def row_products(rows: Features, weights: Floats) -> Floats:
     for at in range(0, len(weights), COLUMNS_OF_BUFFER):
         part = slice(at, at + COLUMNS_OF_BUFFER)
         total += np.einsum("ij,j->i", np.ascontiguousarray(rows[:, part]), weights[part])
+    return total
+
+
+def row_squares(rows: Floats) -> Floats:
+    """The squared length of every row, (rows, d) -> (rows,); summed as ``row_products`` sums."""
+    total = np.zeros(len(rows))
+    for at in range(0, rows.shape[1], COLUMNS_OF_BUFFER):
+        part = np.ascontiguousarray(rows[:, at : at + COLUMNS_OF_BUFFER])
+        total += np.einsum("ij,ij->i", part, part)
     return total
 
 

@@ -17,19 +17,24 @@ def columns_of(table: "pa.Table", names: Sequence[str], width: int) -> Features:
     """The features of a table's rows, (rows, ``width``); missing numbers and vectors are NaN.
 
     Raises:
-        InputError: where a column is missing or holds no numbers.
+        InputError: where a column is missing, is there twice, or holds no numbers.
     """
     if not names:
         hint = "name the column of vectors: release.reading('embedding')"
         raise InputError("the release", "was made from a matrix and knows no column", hint)
     for name in names:
-        if name not in table.column_names:
+        n_there = table.column_names.count(name)
+        if not n_there:
             known = known_columns(name, table.column_names)
             raise InputError("the table", f"has no column {name!r}", f"{known}; see reading()")
+        if n_there > 1:
+            problem = f"has {n_there} columns called {name!r}"
+            raise InputError("the table", problem, "rename all but one")
     if not table.num_rows:
         return np.empty((0, width))
-    parts = [_numbers(table, name) for name in names]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    if len(names) == 1:
+        return _numbers(table, names[0], width)
+    return np.concatenate([_numbers(table, name) for name in names], axis=1)
 
 
 def with_column(table: "pa.Table", name: str, values: Floats) -> "pa.Table":
@@ -46,9 +51,11 @@ def with_column(table: "pa.Table", name: str, values: Floats) -> "pa.Table":
     return table.append_column(name, pa.array(values, pa.float64()))
 
 
-def _numbers(table: "pa.Table", name: str) -> Features:
-    """One column as (rows, width)."""
+def _numbers(table: "pa.Table", name: str, width: int = 1) -> Features:
+    """One column as (rows, width); ``width`` is for one in which all is missing."""
     column = table.column(name)
+    if column.null_count == len(column):  # whatever its type: what is missing has none
+        return np.full((len(column), width), np.nan)
     there = None
     if column.null_count and _is_nested(column.type):
         there = column.is_valid().to_numpy(zero_copy_only=False)

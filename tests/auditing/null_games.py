@@ -80,7 +80,7 @@ class IgnoresPrivate:
     family: ClassVar[str] = "linear"
     adjacency: ClassVar[str] = "add_remove"
 
-    def embed(self, features: np.ndarray) -> np.ndarray:
+    def embed(self, features: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         return features
 
     def fit(self, private, inclusion, pool, *, streams):

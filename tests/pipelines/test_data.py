@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -425,7 +426,9 @@ def test_matrices_give_the_same_data_as_frames() -> None:
         unit=private()["patient"],
         streams=STREAMS,
     )
-    assert_equal(data, from_frames(private(), pool(), held_out()))
+    named = from_frames(private(), pool(), held_out())
+    assert (data.columns, named.columns) == ((), ("age", "dose"))
+    assert_equal(replace(data, columns=named.columns), named)
 
 
 def test_missing_column_of_a_file_names_set_and_file(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from curation_audit.checks import InputError
 from curation_audit.dp.noise import SecureNoise, on_grid
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.protect import Protected
-from curation_audit.releases.release import Release
 from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.releases.release import Release
 from curation_audit.streams import Streams
 from curation_audit.training.dp_noise import ArrayNoise, SecretRandomness
 from curation_audit.version import __version__
@@ -22,11 +22,12 @@ NOT_COVERED: Final = (
     "what the private set has in common (its topic, its population)",
     "units that are near-duplicates of one another",
     "anything that was computed from the private set otherwise",
+    "that a run was refused, and why: such a message is for those who hold the private set",
 )
 SOURCE: Final = (
-    "AES-256 in counter mode, keyed by the operating system and never stored; float64, released on "
-    "a grid 2^20 times finer than the noise; the guarantee is that of exact numbers, and not proven "
-    "for floating-point ones"
+    "AES-256 in counter mode, keyed by the operating system and never stored; float64, released "
+    "on a grid 2^20 times finer than the noise; the guarantee is that of exact numbers, and not "
+    "proven for floating-point ones"
 )
 
 

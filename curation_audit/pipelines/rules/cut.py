@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curation_audit.checks import SettingError
 from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.top import TopFraction, TopK
-from curation_audit.types import Floats, Indices, Mask
+from curation_audit.types import Indices, Mask
 
 Keys = NDArray[np.uint64]
 SIGN: Final = np.uint64(1 << 63)
@@ -24,10 +24,10 @@ LARGEST: Final = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Keeps rows with a score above ``score``, and of those with just that score the rows whose
-    hash of the id under ``salt`` is at most ``tie_bound``.
+    """Keeps rows with a score above ``score``, and some of those with just that score.
 
-    Rows without a score (NaN) come last: they are kept only where ``score`` is NaN itself.
+    These are the rows whose hash of the id under ``salt`` is at most ``tie_bound``. Rows without a
+    score (NaN) come last: they are kept only where ``score`` is NaN itself.
     """
 
     score: float

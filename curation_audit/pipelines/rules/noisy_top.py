@@ -14,6 +14,7 @@ from curation_audit.dp.top_k import (
     permute_and_flip_top_k,
 )
 from curation_audit.observations import Selection
+from curation_audit.pipelines.base import Rows
 from curation_audit.pipelines.rules.top import best_rows
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Indices, Scores
@@ -47,7 +48,11 @@ class NoisyTopK:
         positive(k=self.k, scale=self.scale)
 
     def select(
-        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+        self,
+        scores: Scores,
+        tie_order: Indices,
+        streams: ShadowStreams | None = None,
+        pool: Rows | None = None,
     ) -> Selection:
         """Pick k rows of every shadow with that shadow's own noise."""
         if streams is None:

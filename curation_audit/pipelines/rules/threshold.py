@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from curation_audit.observations import Selection
+from curation_audit.pipelines.base import Rows
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Indices, Scores
 
@@ -23,7 +24,11 @@ class Threshold:
             raise ValueError(f"minimum must be a finite number, got {self.minimum}.")
 
     def select(
-        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+        self,
+        scores: Scores,
+        tie_order: Indices,
+        streams: ShadowStreams | None = None,
+        pool: Rows | None = None,
     ) -> Selection:
         """Pick every row that reaches the minimum; ties play no role."""
         return Selection.from_mask(scores >= self.minimum)

@@ -7,6 +7,7 @@ import numpy as np
 
 from curation_audit.checks import SettingError, in_open_unit, positive
 from curation_audit.observations import Selection
+from curation_audit.pipelines.base import Rows
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Indices, Scores
 
@@ -28,7 +29,11 @@ class TopK:
         return _at_most(self.k, n_pool)
 
     def select(
-        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+        self,
+        scores: Scores,
+        tie_order: Indices,
+        streams: ShadowStreams | None = None,
+        pool: Rows | None = None,
     ) -> Selection:
         """Pick k rows of every shadow."""
         return best_rows(scores, tie_order, self.k)
@@ -51,7 +56,11 @@ class TopFraction:
         return _at_most(max(1, round(self.fraction * n_pool)), n_pool)
 
     def select(
-        self, scores: Scores, tie_order: Indices, streams: ShadowStreams | None = None
+        self,
+        scores: Scores,
+        tie_order: Indices,
+        streams: ShadowStreams | None = None,
+        pool: Rows | None = None,
     ) -> Selection:
         """Pick the same number of rows of every shadow."""
         return best_rows(scores, tie_order, self.size(scores.shape[1]))

@@ -10,7 +10,7 @@ from curation_audit.checks import InputError
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Features, Inclusion, Mask, Scores
+from curation_audit.types import Features, Inclusion, Labels, Mask, Scores
 
 ScoringFunction: TypeAlias = Callable[[Features, Features], Any]
 
@@ -36,7 +36,7 @@ class CallableScorer:
         where = f"{named.__module__}.{named.__qualname__}"
         return {"function": where, "version": self.version}
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """The features and a column of ones: what a linear surrogate of the function sees."""
         return np.concatenate([features, np.ones_like(features[:, :1])], axis=1)
 
@@ -63,7 +63,7 @@ class CallableScorers:
     private: Features
     held: Mask
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, labels: Labels | None = None) -> Scores:
         """(rows, d) -> (S, rows)."""
         return np.stack([self._score(self.private[held], features) for held in self.held])
 

@@ -14,7 +14,7 @@ from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device, torch_dtype
 from curation_audit.training.logistic import LogisticProblems, fit_logistic
-from curation_audit.types import Features, Floats, Inclusion
+from curation_audit.types import Features, Floats, Inclusion, Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Classifier:
         """Check the penalty."""
         checks.positive(l2=self.l2)
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """The features and a column of ones."""
         return np.concatenate([features, np.ones_like(features[:, :1])], axis=1)
 

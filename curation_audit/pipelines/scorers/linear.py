@@ -8,7 +8,7 @@ from sklearn.covariance import ledoit_wolf
 
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import ALWAYS_IN, PrivateRows
-from curation_audit.types import Features, Floats, Mask, Scores
+from curation_audit.types import Features, Floats, Labels, Mask, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,11 @@ class LinearScorers:
     """S weight vectors (S, p) on embedded rows; scoring a pool is one matrix product."""
 
     weights: Features
-    embed: Callable[[Features], Features]
+    embed: Callable[[Features, Labels | None], Features]
 
-    def score(self, features: Features) -> Scores:
-        """(rows, d) -> (S, rows)."""
-        scores: Scores = self.weights @ self.embed(features).T
+    def score(self, features: Features, labels: Labels | None = None) -> Scores:
+        """(rows, d) -> (S, rows); see ``FittedScorers.score``."""
+        scores: Scores = self.weights @ self.embed(features, labels).T
         return scores
 
 

@@ -15,7 +15,7 @@ from curation_audit.pipelines.scorers.linear import (
 from curation_audit.releases.public_maps import unit_rows
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Features, Inclusion
+from curation_audit.types import Features, Inclusion, Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Mean:
     adjacency: ClassVar[Adjacency] = "add_remove"
     metric: Literal["cosine", "inner_product"] = "cosine"
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """Rows as the similarity sees them."""
         return unit_rows(features) if self.metric == "cosine" else features
 

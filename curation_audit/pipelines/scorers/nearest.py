@@ -9,7 +9,7 @@ from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Ro
 from curation_audit.releases.public_maps import unit_rows
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Features, Inclusion, Indices, Mask, Scores
+from curation_audit.types import Features, Inclusion, Indices, Labels, Mask, Scores
 
 N_NEAREST = 24
 ROWS_PER_BLOCK = 1024
@@ -24,7 +24,7 @@ class Nearest:
     family: ClassVar[Family] = "nearest"
     adjacency: ClassVar[Adjacency] = "add_remove"
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """Rows scaled to length one."""
         return unit_rows(features)
 
@@ -54,7 +54,7 @@ class NearestScorers:
     private: Features  # (rows, p), unit length
     held: Mask  # (S, rows)
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, labels: Labels | None = None) -> Scores:
         """(rows, d) -> (S, rows)."""
         embedded = unit_rows(features)
         blocks = [

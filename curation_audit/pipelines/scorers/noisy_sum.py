@@ -14,7 +14,7 @@ from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.releases.public_maps import PublicMap
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Features, Floats, Inclusion
+from curation_audit.types import Features, Floats, Inclusion, Labels
 
 NOISE_STREAM = "mechanism noise"
 
@@ -51,7 +51,7 @@ class NoisySum:
         }
         return {**constants, "map": self.map.describe()}
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """Rows as they read the sum."""
         return self.map.query(features)
 

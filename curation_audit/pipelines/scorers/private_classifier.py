@@ -24,7 +24,7 @@ from curation_audit.training.dp_sgd import (
     fit_dp_sgd,
 )
 from curation_audit.training.mlp import Layer, forward
-from curation_audit.types import Features, Floats, Inclusion, Scores
+from curation_audit.types import Features, Floats, Inclusion, Labels, Scores
 
 ROWS_PER_BLOCK = 8192
 
@@ -64,7 +64,7 @@ class PrivateClassifier:
         claimed = {"adjacency": self.adjacency_of_claim, "map": self.map.describe()}
         return {**claimed, "device": device, **asdict(self.settings)}
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """The mapped features and a column of ones."""
         mapped = self.map.query(features)
         return np.concatenate([mapped, np.ones_like(mapped[:, :1])], axis=1)
@@ -173,12 +173,12 @@ class NetworkScorers:
     """S networks with one logit."""
 
     layers: list[Layer]
-    embed: Callable[[Features], Features]
+    embed: Callable[[Features, Labels | None], Features]
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, labels: Labels | None = None) -> Scores:
         """(rows, d) -> (S, rows)."""
         like = self.layers[0].weight
-        rows = torch.as_tensor(self.embed(features), dtype=like.dtype, device=like.device)
+        rows = torch.as_tensor(self.embed(features, labels), dtype=like.dtype, device=like.device)
         blocks = [
             forward(self.layers, rows[start : start + ROWS_PER_BLOCK])[-1][:, :, 0]
             for start in range(0, len(rows), ROWS_PER_BLOCK)

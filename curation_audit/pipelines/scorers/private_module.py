@@ -17,7 +17,7 @@ from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device
 from curation_audit.training.dp_noise import SecretRandomness
-from curation_audit.types import Features, Inclusion, Mask, Scores
+from curation_audit.types import Features, Inclusion, Labels, Mask, Scores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,7 +66,7 @@ class PrivateModule:
             **asdict(self.settings),
         }
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """The features and a column of ones: what a linear surrogate of the module sees."""
         return np.concatenate([features, np.ones_like(features[:, :1])], axis=1)
 
@@ -111,7 +111,7 @@ class ModuleScorers:
 
     modules: list["nn.Module"]
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, labels: Labels | None = None) -> Scores:
         """(rows, d) -> (S, rows)."""
         return np.stack([self._score(module, features) for module in self.modules])
 

@@ -7,7 +7,7 @@ from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows, Scorer
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Features, Inclusion
+from curation_audit.types import Features, Inclusion, Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,9 @@ class ZeroOut:
         """What results are told apart by: the same as the scorer's own."""
         return {"zero_out": repr(self.scorer)}
 
-    def embed(self, features: Features) -> Features:
+    def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """As the scorer."""
-        return self.scorer.embed(features)
+        return self.scorer.embed(features, labels)
 
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams

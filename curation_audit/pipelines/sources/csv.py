@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation_audit.checks import InputError
 from curation_audit.arrow_columns import columns_from_arrow, unique_names
+from curation_audit.checks import InputError
 from curation_audit.pipelines.sources.base import ChooseColumns, RawTable, Roles
-from curation_audit.types import Column
 from curation_audit.pipelines.sources.files import read_files
+from curation_audit.types import Column
 
 # A line must fit into a block.
 _BLOCK_BYTES = 1 << 24

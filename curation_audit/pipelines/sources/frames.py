@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from curation_audit.checks import InputError
 from curation_audit.arrow_columns import check_lengths, columns_from_arrow, unique_names
+from curation_audit.checks import InputError
 from curation_audit.pipelines.sources.base import RawTable
 from curation_audit.types import Column
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.pipelines.sources.base import ChooseColumns, RawTable
-from curation_audit.types import Column
 from curation_audit.pipelines.sources.files import read_files
+from curation_audit.types import Column
 
 # What numpy and zipfile raise for broken archives; RuntimeError is for encrypted members and
 # for features that zipfile lacks.

@@ -13,7 +13,7 @@ from curation_audit.arrow_columns import columns_from_arrow, unique_names
 from curation_audit.checks import InputError
 from curation_audit.pipelines.sources.base import ChooseColumns, RawTable
 from curation_audit.pipelines.sources.files import find_files, read_files, shown
-from curation_audit.types import Column
+from curation_audit.types import Column, Indices
 
 MOST_GROUPS: Final = 16
 """Row groups of one file that a sample is taken from."""
@@ -96,13 +96,34 @@ def _spread(opened: Any, wanted: list[str], n: int) -> Any:
     """The first rows of some row groups, ``n`` or a few more in all."""
     import pyarrow as pa
 
-    if not n:
+    sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+    parts: list[Any] = []
+    for group, rows in _shares(np.array(sizes, dtype=np.int64), n):
+        batches = opened.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)
+        parts.append(next(batches))
+    if not parts:
         return opened.schema_arrow.empty_table().select(wanted)
-    n_groups = min(opened.num_row_groups, MOST_GROUPS, n)
-    groups = np.linspace(0, opened.num_row_groups - 1, n_groups).round().astype(int).tolist()
-    each = math.ceil(n / n_groups)
-    parts = [
-        next(opened.iter_batches(batch_size=each, row_groups=[group], columns=wanted))
-        for group in groups
-    ]
     return pa.Table.from_batches(parts).select(wanted)
+
+
+def _shares(sizes: Indices, n: int) -> list[tuple[int, int]]:
+    """Which row groups, and how many first rows of each, make ``n`` rows or a few more.
+
+    They lie evenly, ``MOST_GROUPS`` of them or, where groups are small, as many as it takes.
+    """
+    filled = np.flatnonzero(sizes)
+    n = min(n, int(sizes.sum()))
+    if not n:
+        return []
+    n_groups = min(len(filled), MOST_GROUPS, n)
+    while True:
+        at = np.linspace(0, len(filled) - 1, n_groups).round().astype(np.int64)
+        groups = filled[at]
+        if sizes[groups].sum() >= n:
+            break
+        n_groups = min(2 * n_groups, len(filled))
+    each = math.ceil(n / n_groups)
+    while np.minimum(sizes[groups], each).sum() < n:  # some are smaller than their share
+        short = n - int(np.minimum(sizes[groups], each).sum())
+        each += math.ceil(short / int((sizes[groups] > each).sum()))
+    return [(int(group), min(each, int(sizes[group]))) for group in groups]
