@@ -147,6 +147,9 @@ def _checked(plan: AuditPlan) -> tuple[Protected, Path]:
     if plan.data.n_canaries:
         hint = "leave them out: made-up records are no rows of a curation"
         raise InputError("attack.canaries", "stand in the private set", hint)
+    if plan.configuration["features"].get("steps"):
+        hint = "apply them before, and name the column that holds what they give"
+        raise InputError("features.steps", "a release reads columns as they are", hint)
     if SELECTION in plan.protection.mechanism:
         hint = "a private scorer covers its picks; leave the noise on the selection out"
         raise InputError("curate.protect.mechanism", f"found {plan.protection.mechanism!r}", hint)

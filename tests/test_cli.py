@@ -205,7 +205,7 @@ def test_the_configuration_of_the_report_is_complete(small, command, tmp_path):
     assert found["train"] == {"model": "logistic", "l2": 1.0}
     assert found["attack"]["fpr"] == [0.001, 0.01, 0.1]
     assert found["threat"]["observes"] == ["scores", "selection", "model"]
-    assert found["features"] == {"standardise": "public"}
+    assert found["features"] == {"steps": [], "standardise": "public"}
     assert found["run"] == {"device": "auto", "dtype": "float32"}
     assert found["private"]["unit"] == "Pat.Nr"
     # and a pipeline again, as these paths had no folders to lose

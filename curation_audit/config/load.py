@@ -30,6 +30,7 @@ from curation_audit.config.sections import (
     build_rule,
     build_scorer,
     build_source,
+    build_step,
     build_threat,
     problem_of,
 )
@@ -169,6 +170,10 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     public = _set_spec("public", section.public)
     if most_pool_rows is not None:
         public = replace(public, source=Background(public.source, most_pool_rows))
+    steps = tuple(
+        built(("features", "steps", i), build_step, one)
+        for i, one in enumerate(section.features.steps)
+    )
     data = load_data(
         PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
         public,
@@ -178,6 +183,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         dtype=np.dtype(run.dtype),
         targets=None if attack.targets == "all" else attack.targets,
         streams=Streams(section.seed),
+        steps=steps,
     )
     if attack.canaries is not None:
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
@@ -254,6 +260,8 @@ def _set_spec(name: str, section: SetSection | TestSection) -> SetSpec:
             embedding=columns.embedding,
             label=columns.label,
             groups=tuple(columns.groups) if isinstance(columns, GroupedColumnsSection) else (),
+            text=columns.text,
+            size=columns.size,
         ),
     )
 

@@ -20,6 +20,7 @@ from curation_audit.checks import did_you_mean
 from curation_audit.dp.claims import CLAIMS
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.downstream import DOWNSTREAM
+from curation_audit.pipelines.features import STEPS
 from curation_audit.pipelines.rules import RULES
 from curation_audit.pipelines.scorers import SCORERS
 from curation_audit.pipelines.scorers.callable import CallableScorer
@@ -54,6 +55,8 @@ class ColumnsSection(Section):
     features: list[str] | None = None
     embedding: str | None = None
     label: str | None = None
+    text: str | None = None
+    size: str | None = None
 
 
 class GroupedColumnsSection(ColumnsSection):
@@ -93,6 +96,7 @@ class TestSection(Section):
 class FeaturesSection(Section):
     """What is done to features before anything else; means and scales come from the pool."""
 
+    steps: list[dict[str, Any]] = []
     standardise: Literal["public", "none"] = "public"
 
 
@@ -265,6 +269,11 @@ def on_device(part: Any, device: str) -> Any:
 def build_source(section: Mapping[str, Any]) -> Any:
     """A data source."""
     return build(SOURCES, "kind", section)
+
+
+def build_step(section: Mapping[str, Any]) -> Any:
+    """A feature step."""
+    return build(STEPS, "kind", section)
 
 
 def build_rule(section: Mapping[str, Any]) -> Any:

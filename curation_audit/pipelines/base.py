@@ -34,13 +34,15 @@ class Rows:
     """Public rows: the pool or the test set.
 
     ``labels`` are codes into the pool's ``classes``, or ``None`` where no column was named.
-    ``groups`` hold a category of every row (rows,) by attribute.
+    ``groups`` hold a category of every row (rows,) by attribute. ``sizes`` int64 (rows,), such as
+    tokens, are ``None`` where no column was named.
     """
 
     ids: tuple[str, ...]
     features: Features
     labels: Labels | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sizes: Indices | None = None
 
     def __len__(self) -> int:
         return int(self.features.shape[0])

@@ -26,6 +26,7 @@ from curation_audit.pipelines.data_sets import (
     float64_blocks,
     read_set,
 )
+from curation_audit.pipelines.features.base import FeatureStep, fit_steps
 from curation_audit.pipelines.sources.base import (
     Columns,
     PrivateSpec,
@@ -58,11 +59,13 @@ def load_data(
     dtype: DTypeLike = np.float32,
     targets: int | None = None,
     streams: Streams,
+    steps: Sequence[FeatureStep] = (),
 ) -> CurationData:
     """Read, check and align the three sets.
 
     ``targets`` keeps that many random units as candidates; the rows of the others are
-    ``ALWAYS_IN``. ``standardise="public"`` takes mean and scale of the pool.
+    ``ALWAYS_IN``. ``steps`` make features of features or texts; ``standardise="public"`` takes mean
+    and scale of the pool after them.
 
     Raises:
         InputError: for whatever is wrong with the data; see ``assemble``.
@@ -78,6 +81,7 @@ def load_data(
         dtype=dtype,
         targets=targets,
         streams=streams,
+        steps=steps,
     )
 
 
@@ -270,6 +274,7 @@ def assemble(
     dtype: DTypeLike,
     targets: int | None,
     streams: Streams,
+    steps: Sequence[FeatureStep] = (),
 ) -> CurationData:
     """Check the sets against each other and bring them into one feature and label space.
 
@@ -281,6 +286,8 @@ def assemble(
     fingerprints: dict[str, str] = {data.name: fingerprint(data) for data in sets}
     private = in_one_space(private, pool)
     test = None if test is None else in_one_space(test, pool)
+    pool, mapped = fit_steps(steps, pool)
+    private, test = mapped(private), None if test is None else mapped(test)
     classes = pool_classes(pool)
     for data in (private, test):
         if data is not None:
@@ -291,7 +298,7 @@ def assemble(
     scaling = _scaling(pool, standardise, _float_type(dtype))
     return CurationData(
         private=_private_rows(private, scaling(private), unit, unit_ids, owner, classes),
-        pool=Rows(pool.ids, scaling(pool), _codes(pool, classes), dict(pool.groups)),
+        pool=Rows(pool.ids, scaling(pool), _codes(pool, classes), dict(pool.groups), pool.sizes),
         test=None if test is None else Rows(test.ids, scaling(test), _codes(test, classes)),
         classes=classes,
         n_private_rows_in_pool=overlaps.n_private_rows_in_pool,

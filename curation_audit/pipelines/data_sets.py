@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curation_audit.checks import InputError
 from curation_audit.pipelines.sources.base import RawTable, Roles, quoted
-from curation_audit.types import Column, Features
+from curation_audit.types import Column, Features, Indices
 
 SetName: TypeAlias = Literal["private", "public", "test"]
 
@@ -31,7 +31,8 @@ class ReadSet:
 
     ``features`` (rows, d) is float32 where that holds every value exactly, else float64.
     ``from_vectors`` is True where they come from one column of vectors, whose entries have no
-    names of their own. ``columns``: where they were read from, in order.
+    names of their own. ``columns``: where they were read from, in order. ``texts`` and ``sizes``
+    int64 (rows,) are ``None`` where no column was named.
     """
 
     name: SetName
@@ -44,6 +45,8 @@ class ReadSet:
     unit: tuple[str, ...] | None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    texts: tuple[str, ...] | None = None
+    sizes: Indices | None = None
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
@@ -79,6 +82,8 @@ def read_set(name: SetName, table: RawTable, roles: Roles) -> ReadSet:
         None if roles.unit is None else _whole(table, roles.unit, where, "unit"),
         {column: _categories(table, column, where) for column in roles.groups},
         roles.features,
+        None if roles.content is None else _whole(table, roles.content, where, "text"),
+        None if roles.size is None else _sizes(table, roles.size, where),
     )
 
 
@@ -88,7 +93,10 @@ def fingerprint(data: ReadSet) -> str:
     It depends on the values only: neither on the kind of file nor on how wide its numbers are.
     """
     digest = hashlib.sha256()
-    for name, texts in (("ids", data.ids), ("labels", data.labels), ("unit", data.unit)):
+    named = {"ids": data.ids, "labels": data.labels, "unit": data.unit}
+    if data.texts is not None:
+        named["texts"] = data.texts
+    for name, texts in named.items():
         digest.update(f"{name} {'none' if texts is None else len(texts)};".encode())
         for text in texts or ():
             encoded = text.encode("utf-8", "surrogatepass")
@@ -146,6 +154,19 @@ def _whole(table: RawTable, column: str, where: str, role: str) -> tuple[str, ..
             f"every row needs a {role}; fill it in or leave the rows out",
         )
     return tuple(text for text in texts if text is not None)
+
+
+def _sizes(table: RawTable, column: str, where: str) -> Indices:
+    """A column of whole numbers, none of them missing or below 0."""
+    place = f"{where}, column {column!r}"
+    values = _numeric(table.columns[column], place)
+    if values.ndim != 1:
+        raise InputError(place, "holds vectors, expected one size per row", "name another")
+    wrong = np.flatnonzero(~((values >= 0) & (values == np.floor(values)) & np.isfinite(values)))
+    if len(wrong):
+        problem = f"holds no whole number ({len(wrong)} such rows in all)"
+        raise InputError(f"{place}, row {wrong[0] + 1}", problem, "expected 0 or more, e.g. tokens")
+    return values.astype(np.int64)
 
 
 def _categories(table: RawTable, column: str, where: str) -> tuple[str, ...]:
@@ -209,7 +230,7 @@ def _features(
     for name, column in zip(names, columns, strict=True):
         vector = column.ndim == 2
         expanded += [f"{name}[{i}]" for i in range(column.shape[1])] if vector else [name]
-    if not expanded:
+    if not expanded and names:
         raise InputError(where, "the vectors are empty", "expected at least one number per row")
     exact32 = all(np.can_cast(column.dtype, np.float32, "safe") for column in columns)
     features = np.empty((len(table), len(expanded)), np.float32 if exact32 else np.float64)

@@ -65,17 +65,24 @@ class Roles:
     label: str | None
     unit: str | None
     groups: tuple[str, ...] = ()
+    content: str | None = None
+    size: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that are needed, each once."""
-        single = [name for name in (self.id, self.label, self.unit) if name is not None]
+        single = [name for name in self._single if name is not None]
         return tuple(dict.fromkeys([*self.features, *single, *self.groups]))
 
     @property
+    def _single(self) -> tuple[str | None, ...]:
+        return (self.id, self.label, self.unit, self.content, self.size)
+
+    @property
     def text(self) -> frozenset[str]:
-        """The columns that are names and not numbers: "007" is not "7"."""
-        return frozenset(name for name in (self.id, self.unit) if name is not None)
+        """The columns that are names or texts and not numbers: "007" is not "7"."""
+        of_text = (self.id, self.unit, self.content)
+        return frozenset(name for name in of_text if name is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +92,9 @@ class Columns:
     ``features`` may hold shell wildcards (``pixel_*``). With neither ``features`` nor
     ``embedding`` (one column of vectors) every column except id, label, unit and groups is a
     feature. ``groups`` are columns of categories by which results are told apart; one of them is
-    a feature too where ``features`` names it.
+    a feature too where ``features`` names it. ``text`` is a column of texts, from which a feature
+    step makes features; where it is named, only columns that are named are features beside it.
+    ``size`` is a column of whole numbers, such as tokens per row, for rules with a budget.
     """
 
     id: str | None = None
@@ -93,6 +102,8 @@ class Columns:
     embedding: str | None = None
     label: str | None = None
     groups: tuple[str, ...] = ()
+    text: str | None = None
+    size: str | None = None
 
     def roles(self, names: Sequence[str], where: str, unit: str | None = None) -> Roles:
         """Find the columns among ``names``.
@@ -100,10 +111,11 @@ class Columns:
         Raises:
             InputError: for a column that is not there, or where no feature column is left.
         """
-        for name in (self.id, self.label, unit, self.embedding, *self.groups):
+        for name in (self.id, self.label, unit, self.embedding, self.text, self.size, *self.groups):
             if name is not None and name not in names:
                 raise InputError(where, f"has no column {name!r}", known_columns(name, names))
-        special = {name for name in (self.id, self.label, unit) if name is not None}
+        single = (self.id, self.label, unit, self.text, self.size)
+        special = {name for name in single if name is not None}
         if taken := special & set(self.groups):
             raise InputError(
                 where,
@@ -111,7 +123,7 @@ class Columns:
                 "results are told apart by label anyway; leave it out of groups",
             )
         features = self._features(names, where, special | set(self.groups))
-        if not features:
+        if not features and self.text is None:
             raise InputError(
                 where,
                 f"has no feature columns, only {quoted(names) or 'none at all'}",
@@ -123,7 +135,8 @@ class Columns:
                 f"column {min(taken)!r} is named as a feature and as id, label or unit",
                 "give each column one role",
             )
-        return Roles(features, self.id, self.label, unit, tuple(dict.fromkeys(self.groups)))
+        groups = tuple(dict.fromkeys(self.groups))
+        return Roles(features, self.id, self.label, unit, groups, self.text, self.size)
 
     def _features(self, names: Sequence[str], where: str, special: set[str]) -> tuple[str, ...]:
         if self.embedding is not None and self.features is not None:
@@ -132,6 +145,8 @@ class Columns:
             )
         if self.embedding is not None:
             return (self.embedding,)
+        if self.features is None and self.text is not None:
+            return ()
         if self.features is None:
             return tuple(name for name in names if name not in special)
         found: dict[str, None] = {}
