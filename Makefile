@@ -8,6 +8,11 @@ JOBS ?= 2
 # What `make constraints` asks for where a release should not simply be the newest.
 PINS ?= torch==2.13.0
 
+# Ray and Spark are large, and Spark knows pandas 3 not yet: an environment of its own for each.
+RAY_VENV ?= .venv-ray
+SPARK_VENV ?= .venv-spark
+SPARK_PANDAS ?= 2.3.3
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUN_STAMP := $(VENV)/.installed
@@ -18,11 +23,12 @@ PARALLEL := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-dev test test-slow test-gpu test-browser lint format constraints clean distclean
+.PHONY: help demo install install-dev test test-slow test-gpu test-browser
+.PHONY: test-hf test-datatrove test-dask test-ray test-spark lint format constraints clean distclean
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo "  settings: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  settings: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) RAY_VENV=$(RAY_VENV) SPARK_VENV=$(SPARK_VENV)"
 
 demo: $(RUN_STAMP)  ## install, audit pipelines/med.yaml, and say where the report lies
 	$(BIN)/curation-audit attack --pipeline pipelines/med.yaml
@@ -36,13 +42,28 @@ test: lint  ## every check: lint, types, imports, then the fast tests
 	$(PYTEST) $(PARALLEL)
 
 test-slow: $(DEV_STAMP)  ## the tests that train many models or need the package index
-	$(PYTEST) -m "slow and not gpu and not browser" --timeout 3600
+	$(PYTEST) -m "slow and not gpu and not browser and not ray and not spark" --timeout 3600
 
 test-gpu: $(DEV_STAMP)  ## the tests that need CUDA
 	$(PYTEST) -m gpu
 
 test-browser: $(DEV_STAMP)  ## the tests that need Chromium and its driver
 	$(PYTEST) -m browser
+
+test-hf: $(DEV_STAMP)  ## the tests of the adapter for Hugging Face datasets
+	$(PYTEST) tests/adapters/test_huggingface.py
+
+test-datatrove: $(DEV_STAMP)  ## the tests of the adapter for datatrove
+	$(PYTEST) tests/adapters/test_datatrove.py
+
+test-dask: $(DEV_STAMP)  ## the tests of the adapter for dask
+	$(PYTEST) tests/adapters/test_dask.py
+
+test-ray: $(RAY_VENV)/.installed  ## the tests of the adapter for Ray Data, in an environment of their own
+	OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest -m ray tests/adapters/test_ray.py
+
+test-spark: $(SPARK_VENV)/.installed  ## the same for Spark, which needs Java 17
+	OMP_NUM_THREADS=1 $(SPARK_VENV)/bin/python -m pytest -m spark tests/adapters/test_spark.py
 
 lint: $(DEV_STAMP)  ## ruff (rules and format), mypy, import-linter
 	$(BIN)/ruff check .
@@ -69,15 +90,27 @@ $(DEV_STAMP): $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
 	touch $(RUN_STAMP) $@
 
+$(RAY_VENV)/.installed: EXTRA := ray
+$(SPARK_VENV)/.installed: EXTRA := spark
+$(SPARK_VENV)/.installed: REPIN := s/^pandas==.*/pandas==$(SPARK_PANDAS)/
+$(RAY_VENV)/.installed $(SPARK_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	sed -e '$(REPIN)' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet -c $(@D)/constraints.txt setuptools
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation \
+	  -c $(@D)/constraints.txt -e '.[$(EXTRA)]' hypothesis pytest pytest-timeout
+	touch $@
+
 constraints:  ## resolve the newest releases in a fresh environment and pin them
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --upgrade 'setuptools>=77' $(PINS)
-	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation -e '.[dev]'
+	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation -e '.[dev,ray]'
+	build/constraints/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation pyspark
 	{ \
-	  echo "# Made by 'make constraints'; do not edit. Every package of 'pip install -e .[dev]', pinned, as"; \
-	  echo "# resolved in a fresh environment by $$(build/constraints/bin/python --version). Local version suffixes"; \
-	  echo "# (CPU builds of torch) and the project itself are left out."; \
+	  echo "# Made by 'make constraints'; do not edit. Every package of 'pip install -e .[dev,ray] pyspark', pinned,"; \
+	  echo "# as resolved in a fresh environment by $$(build/constraints/bin/python --version). Local version suffixes"; \
+	  echo "# (CPU builds of torch) and the project itself are left out. 'make test-spark' has an older pandas."; \
 	  build/constraints/bin/python -m pip --disable-pip-version-check freeze --all --exclude-editable --exclude pip \
 	    | sed 's/+[A-Za-z0-9.]*$$//' | LC_ALL=C sort -f; \
 	} > build/constraints.txt
@@ -89,4 +122,4 @@ clean:  ## remove caches and build leftovers; runs/ and the environment stay
 	find curation_audit tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## remove the environment, too
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(RAY_VENV) $(SPARK_VENV)

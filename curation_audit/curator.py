@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from curation_audit.checks import one_of
+from curation_audit.checks import SettingError, one_of
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.protection.base import Budget, ScorerMechanism, Site
@@ -77,19 +77,40 @@ class Curator:
         Raises:
             InputError: for what the user can put right; then nothing was spent.
         """
-        one_of("scorer", self.scorer, tuple(NATURAL))
+        self._check(budget)
         store = ReleaseStore.beside(Path(self.ledger))
-        data = self._data(private, background)
-        settings = self._protection(budget)
-        made = self._protected(settings, data)
+        made, data = self.mechanism_on(private, budget=budget, background=background)
         about = {
             "scorer": self.scorer,
-            "protect": describe_protection(settings),
+            "protect": describe_protection(self._protection(budget)),
             "columns": list(data.columns),
             "standardise": self.standardise,
             "seed": self.seed,
         }
         return store.draw_once(made, data, about, new_version=new_version).release
+
+    def mechanism_on(
+        self, private: Any, *, budget: Budget, background: Any
+    ) -> tuple[Protected, CurationData]:
+        """The mechanism in place, and the checked data, as ``fit`` uses them; nothing is drawn.
+
+        Raises:
+            InputError: as ``fit``, but for the ledger, which is not looked at.
+        """
+        self._check(budget)
+        data = self._data(private, background)
+        return self._protected(self._protection(budget), data), data
+
+    def _check(self, budget: Any) -> None:
+        """Mistakes of a call that would otherwise fail late, or be booked as another release."""
+        one_of("scorer", self.scorer, tuple(NATURAL))
+        one_of("standardise", self.standardise, ("public", "none"))
+        if isinstance(self.features, str):
+            hint = "expected a list of columns"
+            raise SettingError("features", f"found {self.features!r}", hint)
+        if not isinstance(budget, Budget):
+            hint = "expected curation_audit.Budget(epsilon=..., delta=...)"
+            raise SettingError("budget", f"found a {type(budget).__name__}", hint)
 
     def _data(self, private: Any, background: Any) -> CurationData:
         return data_from_arrays(
@@ -106,7 +127,7 @@ class Curator:
         own = None if isinstance(self.mechanism, str | None) else self.mechanism
         named = self.mechanism if isinstance(self.mechanism, str) else NATURAL[self.scorer]
         return ProtectSettings(
-            mechanism=named if own is None else own.name,
+            mechanism=named if own is None else getattr(own, "name", type(own).__name__),
             adjacency=self.adjacency,
             budget=budget,
             unit=self.unit,

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from curation_audit.checks import InputError
 from curation_audit.dp.budget_ledger import BudgetLedger
@@ -19,6 +19,9 @@ from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.protection.releasing import check_releasable, make_release
 from curation_audit.releases.release import Release
 from curation_audit.storage import content_key, locked, read_or_make_key
+
+SECONDS_TO_WAIT: Final = 600.0
+"""For another process that draws a release, which then is found and costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class ReleaseStore:
                 private set that changed.
         """
         check_releasable(protected)
-        with locked(self.folder):
+        with locked(self.folder, wait=SECONDS_TO_WAIT):
             self.folder.chmod(0o700)
             fingerprint = self._fingerprint(data)
             request = content_key(

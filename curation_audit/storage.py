@@ -160,8 +160,10 @@ def _seal(key: str, payload: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder for one process; the lock goes with the process, however it ends.
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold a folder for one process; the lock goes with the process, however it ends.
+
+    ``wait``: seconds to wait for another process.
 
     Raises:
         InputError: if another process holds it, or the folder cannot be made.
@@ -174,14 +176,14 @@ def locked(folder: Path) -> Iterator[None]:
             f"found something that is no writable folder ({error.strerror})",
             "name another folder by run.out",
         ) from None
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    lock = filelock.FileLock(folder / ".lock", timeout=wait)
     try:
         with lock:
             yield
     except filelock.Timeout:
         raise InputError(
             str(folder),
-            "another audit is running in this folder",
+            "another process is at work in this folder",
             "wait for it, or name another folder by run.out",
         ) from None
 

@@ -1,13 +1,19 @@
 """``curation-audit curate``: booked, drawn, stored, picked; again for nothing."""
 
 import json
+import shutil
 import sqlite3
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation_audit import release_store
+from curation_audit import curate_command, release_store
+from curation_audit.auditing.curation import tie_order
 from curation_audit.dp.budget_ledger import BudgetLedger
+from curation_audit.pipelines.rules.top import best_rows
 from curation_audit.releases.release import Release
 
 DP = {"mechanism": "gaussian_mean", "epsilon": 1.0, "delta": 1e-5, "adjacency": "zero_out"}
@@ -185,3 +191,185 @@ def test_the_ledger_holds_no_private_row_or_id(pipeline, command, tmp_path):
         text = "\n".join(connection.iterdump())
     assert "B17" not in text
     assert "1017" not in text
+
+
+# by a release that was made before
+
+
+def best_by(release, vectors, k):
+    """The ids of the best rows, by a plain sort; none of these scores are equal."""
+    scores = release.score(np.array(vectors, dtype=np.float64))
+    assert len({*scores.tolist()}) == len(scores)
+    return [str(i) for i in np.argsort(-scores)[:k]], np.sort(scores)[::-1][:k]
+
+
+def test_by_a_release_nothing_private_is_looked_at(pipeline, command, tmp_path, tables):
+    path = pipeline()
+    first = curated(command, path, tmp_path)
+    release = tmp_path / "picked" / "release.npz"
+    (tmp_path / "private.parquet").unlink()
+    for left in tmp_path.glob("budget.ledger*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    told = curated(command, path, tmp_path, "--release", release, out="again")
+    assert (told["n_picked"], told["n_pool"], told["n_unscored"]) == (40, 300, 0)
+    assert {"booked", "epsilon_spent"}.isdisjoint(told)
+    assert {"booked", "epsilon_spent"} < {*first}
+    one, two = (pq.read_table(tmp_path / name / "picks.parquet") for name in ("picked", "again"))
+    assert one.equals(two)
+    assert not (tmp_path / "budget.ledger.releases").exists()
+    code, out, _ = command(
+        "curate", "--pipeline", path, "--out", tmp_path / "third", "--release", release, "--quiet"
+    )
+    assert (code, "nothing was spent" in out) == (0, True)
+
+
+def test_a_release_picks_from_another_pool_by_its_columns(pipeline, command, tmp_path, tables):
+    path = pipeline()
+    curated(command, path, tmp_path)
+    release = tmp_path / "picked" / "release.npz"
+    tables["public"]["Vektor"] = tables["public"]["Vektor"][::-1]
+    pq.write_table(pa.table(tables["public"]), tmp_path / "public.parquet")
+    curated(command, path, tmp_path, "--release", release, out="other")
+    picks = pq.read_table(tmp_path / "other" / "picks.parquet")
+    expected = best_by(Release.load(release), tables["public"]["Vektor"], 40)[0]
+    assert picks["id"].to_pylist() == expected
+    pq.write_table(pa.table(tables["public"]).drop_columns("Vektor"), tmp_path / "public.parquet")
+    refused(command, path, tmp_path, "no column 'Vektor'", more=("--release", release))
+
+
+@pytest.mark.parametrize("name", ["nowhere.npz", "public.parquet"])
+def test_what_is_no_release_is_refused(pipeline, command, tmp_path, name):
+    path = pipeline()
+    refused(command, path, tmp_path, name, "save()", more=("--release", tmp_path / name))
+
+
+# pools that are larger than what a mechanism looks at
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A mechanism sees 50 rows of the pool."""
+    monkeypatch.setattr(curate_command, "MOST_BACKGROUND", 50)
+
+
+@pytest.mark.parametrize("k", [40, 51, 300])
+def test_a_pool_larger_than_the_background_is_picked_from_as_a_whole(
+    pipeline, command, tmp_path, tables, few, k
+):
+    path = pipeline()
+    told = curated(command, path, tmp_path, "--set", f"curate.select.k={k}")
+    assert (told["booked"], told["n_picked"], told["n_pool"]) == (True, k, 300)
+    release = Release.load(tmp_path / "picked" / "release.npz")
+    vectors = np.array(tables["public"]["Vektor"])
+    np.testing.assert_allclose(release.shift, vectors[:50].mean(axis=0))  # one group: its first
+    picks = pq.read_table(tmp_path / "picked" / "picks.parquet")
+    ids, scores = best_by(release, vectors, k)
+    assert picks["id"].to_pylist() == ids
+    np.testing.assert_array_equal(picks["dp_score"].to_numpy(), scores)
+    assert max(map(int, ids)) >= 50  # rows that no mechanism saw
+    again = curated(command, path, tmp_path, out="again")
+    assert not again["booked"]
+
+
+def test_more_than_the_pool_has_is_refused_before_anything_is_booked(
+    pipeline, command, tmp_path, few, monkeypatch
+):
+    path = pipeline()
+    monkeypatch.setattr(release_store, "make_release", never)
+    more = ("--set", "curate.select.k=301")
+    refused(command, path, tmp_path, "k = 301", "the pool has 300 rows", more=more)
+    assert bookings(tmp_path) == ()
+
+
+def test_rows_that_miss_a_feature_come_last_and_are_counted(
+    pipeline, command, tmp_path, tables, few
+):
+    for row in (200, 250):
+        tables["public"]["Vektor"][row] = None
+    tables["public"]["Vektor"][299] = [1.0, float("nan"), 0.0]
+    path = pipeline(tables=tables)
+    told = curated(command, path, tmp_path, "--set", "curate.select.k=298")
+    assert (told["n_picked"], told["n_unscored"]) == (298, 3)
+    picks = pq.read_table(tmp_path / "picked" / "picks.parquet")
+    assert picks["id"].to_pylist()[-1] in {"200", "250", "299"}
+    assert np.flatnonzero(np.isnan(picks["dp_score"].to_numpy())).tolist() == [297]
+    code, out, _ = command(
+        "curate", "--pipeline", path, "--out", tmp_path / "picked", "--set", "curate.select.k=10"
+    )
+    assert code == 0
+    assert "3 rows miss a feature and come last" in out
+
+
+def test_one_id_on_several_picked_rows_is_refused(pipeline, command, tmp_path, tables, few):
+    ids = np.arange(300)
+    ids[200:] = 7
+    path = pipeline(tables=tables | {"public": tables["public"] | {"Satz": ids}})
+    more = ("--set", "curate.select.k=290", "--quiet")
+    refused(command, path, tmp_path, "public, id '7'", "several picked rows", more=more)
+    assert not (tmp_path / "picked" / "picks.parquet").exists()
+    assert len(bookings(tmp_path)) == 1  # the release is kept, and costs nothing again
+    told = curated(command, pipeline(tables=tables), tmp_path)
+    assert not told["booked"]
+
+
+def test_ties_are_picked_as_an_audit_with_the_same_seed_picks_them(
+    pipeline, command, tmp_path, tables
+):
+    tables["public"]["Vektor"] = [[1.0, float(i % 3), 0.0] for i in range(300)]
+    curated(command, pipeline(tables=tables), tmp_path)
+    picks = pq.read_table(tmp_path / "picked" / "picks.parquet")
+    release = Release.load(tmp_path / "picked" / "release.npz")
+    scores = release.score(np.array(tables["public"]["Vektor"]))
+    ranks = tie_order([str(i) for i in range(300)], 5)
+    expected = np.lexsort((ranks, -scores))[:40]
+    assert picks["id"].to_pylist() == [str(i) for i in expected]
+    assert {*picks["id"].to_pylist()} == {
+        str(i) for i in best_rows(scores[None], ranks, 40).indices
+    }
+
+
+# other sources, other homes
+
+
+def test_a_csv_pool_is_picked_from_by_its_columns(pipeline, command, tmp_path, tables):
+    names = ["Puls", "Blutwert α"]
+    pd.DataFrame(tables["public"])[["Satz", *names[::-1], "Befund"]].to_csv(
+        tmp_path / "public.csv", index=False
+    )
+
+    def as_csv(tree):
+        tree["public"]["source"] = {"kind": "csv", "path": "public.csv"}
+        for part in ("private", "public", "test"):
+            del tree[part]["columns"]["embedding"]
+            tree[part]["columns"]["features"] = [*names]
+
+    path = pipeline(edit=as_csv)
+    told = curated(command, path, tmp_path)
+    release = Release.load(tmp_path / "picked" / "release.npz")
+    assert (told["n_pool"], release.columns) == (300, tuple(names))
+    read = pd.read_csv(tmp_path / "public.csv")
+    picks = pq.read_table(tmp_path / "picked" / "picks.parquet")
+    expected = best_by(release, read[names].to_numpy(), 40)[0]
+    assert picks["id"].to_pylist() == expected
+    # the columns of a pipeline in another order are the same columns
+    names.reverse()
+    turned = pipeline(edit=as_csv)
+    more = ("--release", tmp_path / "picked" / "release.npz")
+    curated(command, turned, tmp_path, *more, out="turned")
+    assert pq.read_table(tmp_path / "turned" / "picks.parquet")["id"].to_pylist() == expected
+
+
+def test_a_fresh_container_with_the_same_folder_spends_nothing(
+    pipeline, command, tmp_path, monkeypatch
+):
+    path = pipeline()
+    curated(command, path, tmp_path)
+    for home in ("one", "two"):
+        for variable in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.setenv(variable, str(tmp_path / home / variable))
+        assert not curated(command, path, tmp_path)["booked"]
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert not curated(command, path, tmp_path)["booked"]
+    assert len(bookings(tmp_path)) == 1
+    assert not (tmp_path / "one").exists()

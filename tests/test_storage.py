@@ -290,7 +290,7 @@ def test_a_second_process_is_told_and_a_killed_one_frees_the_lock(tmp_path):
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        message = f"^{tmp_path}: another audit is running in this folder; wait for it"
+        message = f"^{tmp_path}: another process is at work in this folder; wait for it"
         with pytest.raises(InputError, match=message), locked(tmp_path):
             pytest.fail("the lock is held elsewhere")
         holder.send_signal(signal.SIGKILL)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from curation_audit.arrow_columns import column_from_arrow
-from curation_audit.checks import InputError
+from curation_audit.checks import InputError, known_columns
 from curation_audit.pipelines.data_sets import ReadSet, as_text, read_set
 from curation_audit.pipelines.sources.base import (
     ChooseColumns,
@@ -71,8 +71,9 @@ class PoolInMemory:
 
     def blocks(self, columns: tuple[str, ...], width: int) -> Iterator[Features]:
         """See ``Pool.blocks``."""
+        places = feature_places(self.rows, columns)
         for at in range(0, len(self.rows), ROWS_PER_BATCH):
-            yield self.rows.features[at : at + ROWS_PER_BATCH]
+            yield self.rows.features[at : at + ROWS_PER_BATCH, places]
 
     def ids(self, rows: Indices) -> list[str]:
         """See ``Pool.ids``."""
@@ -81,9 +82,12 @@ class PoolInMemory:
 
 @dataclass(frozen=True, slots=True)
 class ParquetPool:
-    """Parquet files in the order of their names; ``id`` is the column of ids, if there is one."""
+    """Parquet files in the order of their names, each with the name that messages give it.
 
-    files: tuple[Path, ...]
+    ``id`` is the column of ids, if there is one.
+    """
+
+    files: tuple[tuple[Path, str], ...]
     where: str
     id: str | None
     n_rows: int
@@ -102,7 +106,7 @@ class ParquetPool:
                 raise InputError(where, problem, "expected files with the same columns")
             n_rows += n
         where = files[0][1] if len(files) == 1 else f"{source.path} ({len(files)} files)"
-        return cls(tuple(file for file, _ in files), f"public ({where})", columns.id, n_rows)
+        return cls(tuple(files), f"public ({where})", columns.id, n_rows)
 
     def __len__(self) -> int:
         return self.n_rows
@@ -137,24 +141,64 @@ class ParquetPool:
 
     def _tables(self, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
         """Batches of some columns, in order."""
-        import pyarrow as pa
-        import pyarrow.dataset as ds
+        for file, where in self.files:
+            yield from _tables_of(file, f"public ({where})", columns)
 
-        dataset = ds.dataset([str(file) for file in self.files], format="parquet")
+
+def _tables_of(file: Path, where: str, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
+    """Batches of one file; its types are its own, as one of whole numbers may follow another."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    try:
+        # a buffered stream holds pages in memory, not whole row groups
+        options = ds.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
+        parquet = ds.ParquetFileFormat(default_fragment_scan_options=options)
+        dataset = ds.dataset([str(file)], format=parquet)
+        for name in columns:
+            if name not in dataset.schema.names:
+                known = known_columns(name, dataset.schema.names)
+                raise InputError(where, f"has no column {name!r}", known)
         batches = dataset.to_batches(
             columns=list(columns),
             batch_size=ROWS_PER_BATCH,
             batch_readahead=MOST_IN_FLIGHT,
             fragment_readahead=1,
         )
-        try:
-            for batch in batches:
-                if len(batch):
-                    yield pa.Table.from_batches([batch])
-        except (pa.ArrowException, OSError) as error:
-            # Arrow's own text is left out: it may quote values.
-            problem = f"cannot be read as parquet ({type(error).__name__})"
-            raise InputError(self.where, problem, "it may be cut short; write it again") from error
+        for batch in batches:
+            if len(batch):
+                yield pa.Table.from_batches([batch])
+    except (pa.ArrowException, OSError) as error:
+        # Arrow's own text is left out: it may quote values.
+        problem = f"cannot be read as parquet ({type(error).__name__})"
+        raise InputError(where, problem, "it may be cut short; write it again") from error
+
+
+def feature_places(rows: ReadSet, columns: tuple[str, ...]) -> Indices:
+    """Where the features of some columns stand among all of a set, int64.
+
+    Raises:
+        InputError: for a column that the set has not read as a feature.
+    """
+    if not columns:  # of a release that was made from a matrix
+        if not rows.from_vectors:
+            hint = "name the columns: release.reading('age', 'weight')"
+            raise InputError("the release", "was made from a matrix and knows no column", hint)
+        columns = rows.columns
+    places: dict[str, list[int]] = {}
+    at = 0
+    for name in rows.columns:
+        vector = [f"{name}[0]"] == list(rows.feature_names[at : at + 1])
+        n = 1
+        while vector and rows.feature_names[at + n : at + n + 1] == (f"{name}[{n}]",):
+            n += 1
+        places[name] = list(range(at, at + n))
+        at += n
+    for name in columns:
+        if name not in places:
+            known = known_columns(name, rows.columns)
+            raise InputError(rows.where, f"has no feature column {name!r}", known)
+    return np.array([place for name in columns for place in places[name]], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

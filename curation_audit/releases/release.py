@@ -49,6 +49,12 @@ class Release:
     intercept: bool = False
     columns: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Short: jobs print what they run."""
+        of = self.facts
+        told = ", ".join(f"{name}={of[name]!r}" for name in ("mechanism", "epsilon") if name in of)
+        return f"Release({told}{', ' if told else ''}columns={self.columns})"
+
     def card(self) -> dict[str, Any]:
         """What the release guarantees and what not; never the size of the private set."""
         return dict(self.facts)

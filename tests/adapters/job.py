@@ -86,3 +86,24 @@ def run_example(name: str, folder: Path) -> None:
 def picked_ids(path: Path, column: str = "uid") -> list[str]:
     """The ids in a parquet file or a folder of them."""
     return ds.dataset(path).to_table(columns=[column])[column].to_pylist()
+
+
+def bookings(folder: Path) -> int:
+    """How often the private set was paid for."""
+    return len(budget_ledger.BudgetLedger.open(folder / "hospital.ledger").bookings())
+
+
+def read_only_pool(rows: int, seed: int = 1) -> tuple[pa.Table, np.ndarray]:
+    """A table of three columns whose vectors lie in memory that nobody can write, and those."""
+    values = np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
+    numbers = pa.Array.from_buffers(pa.float32(), rows * WIDTH, [None, pa.py_buffer(bytes(values))])
+    uids = [f"u{i}" for i in range(rows)]
+    vectors = pa.FixedSizeListArray.from_arrays(numbers, WIDTH)
+    return pa.table({"uid": uids, "n": range(rows), "emb": vectors}), values
+
+
+def tied_pool(rows: int = 400) -> pa.Table:
+    """A scored pool in which every second row has the same score."""
+    scores = np.arange(rows, dtype=np.float64)
+    scores[::2] = rows / 2
+    return pa.table({"uid": [f"u{i}" for i in range(rows)], "dp_score": scores})

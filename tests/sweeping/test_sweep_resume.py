@@ -276,7 +276,7 @@ def test_a_read_only_folder_is_bad_input(tmp_path):
 def test_a_second_sweep_in_the_folder_is_refused(out):
     with (
         storage.locked(out),
-        pytest.raises(InputError, match="another audit is running in this folder"),
+        pytest.raises(InputError, match="another process is at work in this folder"),
     ):
         run_sweep(planned(out))
 

@@ -100,9 +100,20 @@ def tie_hashes(ids: Iterable[Any], salt: str) -> Keys:
     """A 64-bit hash of every id under a public salt, uint64."""
     key = hashlib.sha256(f"ties {salt}".encode()).digest()
     digests = b"".join(
-        hashlib.blake2b(str(one).encode(), digest_size=8, key=key).digest() for one in ids
+        hashlib.blake2b(_text(one).encode(), digest_size=8, key=key).digest() for one in ids
     )
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+
+
+def _text(one: Any) -> str:
+    """An id as text: whole floats as integers, as some tools make floats of ids."""
+    if hasattr(one, "as_py"):
+        one = one.as_py()
+    if one is None or one != one:
+        raise SettingError("ids", "an id is missing on a row at the cut", "give every row an id")
+    if isinstance(one, float) and one.is_integer():
+        one = int(one)
+    return str(one)
 
 
 def _key(score: float) -> np.uint64:

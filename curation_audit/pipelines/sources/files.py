@@ -81,6 +81,7 @@ def read_files(
 
 
 def _joined(name: str, parts: Sequence[RawTable]) -> Column:
+    parts = [part for part in parts if len(part)] or parts[:1]  # no rows have no types either
     first = parts[0].columns[name]
     for part in parts[1:]:
         column = part.columns[name]
