@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
@@ -23,6 +24,7 @@ from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.pipelines.protection.centroid_votes import CentroidVotes
 from curation_audit.pipelines.protection.dp_sgd import DpGd
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
+from tests.adapters import job
 
 N, M, D, DELTA = 80, 200, 3, 1e-5
 RNG = np.random.default_rng(8)
@@ -353,3 +355,16 @@ def test_nothing_is_known_before_a_fit():
 def test_a_mechanism_of_ones_own_settings():
     one = seeded(mechanism=DpGd(steps=3, expected_units=100.0), adjacency="add_remove").fit(X, Y)
     assert roc_auc_score(PRIVATE, one.decision_function(X)) > 0.6
+
+
+def test_the_example_picks_the_best_rows_of_a_paid_fit(job_folder):
+    """Of private rows around another mean: the best rows lie towards it."""
+    ledger = job_folder / "rows.ledger"
+    BudgetLedger.create(ledger, budget_ledger.Budget("row", "zero_out", 2.0, DELTA))
+    for _ in range(2):  # the second run is for nothing
+        job.run_example("with_sklearn.py", job_folder)
+    assert bookings(ledger) == 1
+    picked = job.picked_ids(job_folder / "picked.parquet")
+    assert len(set(picked)) == job.PICKED
+    means = np.stack(pq.read_table(job_folder / "picked.parquet")["emb"].to_numpy()).mean(axis=1)
+    assert means.mean() > 5 * (1 / 8) / np.sqrt(job.PICKED)  # of all rows it is 0, sd 1/8
