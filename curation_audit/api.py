@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from curation_audit.auditing.chunks import describe
+from curation_audit.auditing.chunks import describe, one_thread
 from curation_audit.auditing.engine import AuditResult, run_audit
 from curation_audit.auditing.plan import (
     AttackSettings,
@@ -21,7 +21,7 @@ from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.config import load_plan
 from curation_audit.dp.claims import Claim
-from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule
+from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule, bound
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.downstream import DOWNSTREAM
@@ -118,10 +118,13 @@ class Pipeline:
             targets=None if targets == "all" else targets,
             streams=Streams(self.seed),
         )
+        as_given = scorer
+        with one_thread():  # the same bits whatever the machine does beside
+            scorer = bound(scorer, data.pool)
         if self.attack.canaries is not None:
             data = with_canaries(data, scorer, self.attack.canaries, Streams(self.seed))
         settings = {
-            "curate": {"scorer": describe(scorer), "select": describe(self.select)},
+            "curate": {"scorer": describe(as_given), "select": describe(self.select)},
             "train": None if train is None else describe(train),
             "features": {"standardise": self.standardise},
         }
@@ -225,11 +228,7 @@ def release(pipeline: Pipeline, *, ledger: Path | str, new_version: bool = False
     """
     made, plan = private_parts(pipeline)
     store = ReleaseStore.beside(Path(ledger))
-    about = {**plan.configuration["curate"], "dtype": plan.run.dtype, "seed": plan.seed}
-    if pipeline.protect is not None:
-        about["protect"] = describe_protection(pipeline.protect)
-    del about["select"]
-    return store.draw_once(made, plan.data, about, new_version=new_version).release
+    return store.draw_once(made, plan.data, new_version=new_version).release
 
 
 def private_parts(pipeline: Pipeline) -> tuple[Protected, AuditPlan]:

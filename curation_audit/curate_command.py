@@ -51,11 +51,14 @@ def curate(
     from curation_audit.curating import draw_release, pick, write_picks
     from curation_audit.dp.budget_ledger import BudgetLedger
     from curation_audit.releases.release import Release
+    from curation_audit.storage import locked
 
     own = () if epsilon is None else (f"curate.protect.epsilon={epsilon!r}",)
     settings = (*assignments, *own)
     picking = load_picking(pipeline, settings)
     told: dict[str, object] = {}
+    with locked(Path(out)):  # a bad folder is told before anything is booked
+        pass
     lines = [f"release: {release_file}: nothing was spent"]
     if release_file is not None:
         release = Release.load(release_file)

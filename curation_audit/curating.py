@@ -54,17 +54,8 @@ def draw_release(plan: AuditPlan, *, new_version: bool = False) -> Drawn:
         InputError: for a pipeline that has no release, or a budget that would be exceeded.
     """
     protected, ledger = _checked(plan)
-    settings = plan.configuration
-    about = {
-        "scorer": settings["curate"]["scorer"],
-        "protect": settings["curate"]["protect"],
-        "features": settings["features"],
-        "columns": list(plan.data.columns),
-        "dtype": settings["run"]["dtype"],
-        "seed": plan.seed,
-    }
     store = ReleaseStore.beside(ledger)
-    return store.draw_once(protected, plan.data, about, new_version=new_version)
+    return store.draw_once(protected, plan.data, new_version=new_version)
 
 
 def pick(

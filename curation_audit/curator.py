@@ -15,7 +15,6 @@ from curation_audit.pipelines.protection.protect import (
     NATURAL,
     Protected,
     ProtectSettings,
-    describe_protection,
     protect,
 )
 from curation_audit.pipelines.rules.top import TopK
@@ -78,16 +77,12 @@ class Curator:
             InputError: for what the user can put right; then nothing was spent.
         """
         self._check(budget)
+        if not isinstance(self.ledger, str | Path) or not str(self.ledger):
+            hint = "name the file; 'curation-audit ledger set-budget FILE' makes it"
+            raise SettingError("ledger", f"found {self.ledger!r}", hint)
         store = ReleaseStore.beside(Path(self.ledger))
         made, data = self.mechanism_on(private, budget=budget, background=background)
-        about = {
-            "scorer": self.scorer,
-            "protect": describe_protection(self._protection(budget)),
-            "columns": list(data.columns),
-            "standardise": self.standardise,
-            "seed": self.seed,
-        }
-        return store.draw_once(made, data, about, new_version=new_version).release
+        return store.draw_once(made, data, new_version=new_version).release
 
     def mechanism_on(
         self, private: Any, *, budget: Budget, background: Any
@@ -105,6 +100,8 @@ class Curator:
         """Mistakes of a call that would otherwise fail late, or be booked as another release."""
         one_of("scorer", self.scorer, tuple(NATURAL))
         one_of("standardise", self.standardise, ("public", "none"))
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise SettingError("seed", f"found {self.seed!r}", "expected a whole number from 0 on")
         if isinstance(self.features, str):
             hint = "expected a list of columns"
             raise SettingError("features", f"found {self.features!r}", hint)

@@ -7,21 +7,40 @@ data gets the stored release and spends nothing.
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.protection.releasing import check_releasable, make_release
+from curation_audit.pipelines.scorers.noisy_sum import NoisySum
+from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.releases.maps_file import arrays_of
 from curation_audit.releases.release import Release
-from curation_audit.storage import content_key, locked, read_or_make_key
+from curation_audit.storage import (
+    TEMPORARY,
+    array_digest,
+    content_key,
+    locked,
+    read_or_make_key,
+    sweep,
+    write_atomically,
+)
 
 SECONDS_TO_WAIT: Final = 600.0
 """For another process that draws a release, which then is found and costs nothing."""
+
+SPARE_BYTES: Final = 1 << 16
+"""For the card, the head and what a file system adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,53 +69,71 @@ class ReleaseStore:
     @property
     def folder(self) -> Path:
         """Where releases lie; mode 0700, as it holds the key of the fingerprints too."""
-        path = self.ledger.path
+        path = self.ledger.path.resolve()  # a link to it is the same ledger
         return path.with_name(f"{path.name}.releases")
 
     def draw_once(
-        self,
-        protected: Protected,
-        data: CurationData,
-        settings: Mapping[str, Any],
-        *,
-        new_version: bool = False,
+        self, protected: Protected, data: CurationData, *, new_version: bool = False
     ) -> Drawn:
-        """The release of this data under these settings, which is made where there is none yet.
+        """The release of this data by this mechanism, which is made where there is none yet.
+
+        Two requests are the same where all that shapes weights and scores is: the private set, the
+        mechanism's public constants, and the public rows that it looks at.
 
         Args:
             protected: the mechanism.
             data: the private set, and the public rows that the mechanism looks at.
-            settings: JSON values that tell releases of one private set apart.
             new_version: the private set was changed since the last booking, and that is meant.
 
         Raises:
-            InputError: for a mechanism without a release, a budget that would be exceeded, or a
-                private set that changed.
+            InputError: for a mechanism without a release, a budget that would be exceeded, a
+                private set that changed or stands among the public rows, or a full disk.
         """
         check_releasable(protected)
+        check_background(data)
         with locked(self.folder, wait=SECONDS_TO_WAIT):
             self.folder.chmod(0o700)
+            sweep(self.folder)
             fingerprint = self._fingerprint(data)
             request = content_key(
                 {
                     "private": fingerprint,
-                    "public": data.fingerprints["public"],
                     "unit": protected.protection.unit,
-                    "settings": dict(settings),
+                    **shaped_by(protected, data),
                 }
             )
+            self._refuse_unbooked()
             stored = self.folder / f"{request}.npz"
             booked = not stored.exists()
             if booked:
-                self._book(protected, fingerprint, request, new_version=new_version)
-                make_release(protected, data).save(stored)
-            elif self.ledger.find(request) is None:
-                raise InputError(
-                    str(stored),
-                    f"is a release that {self.ledger.path} never booked",
-                    "the ledger was replaced: bring the old one back, or remove the release",
-                )
-            return Drawn(Release.load(stored), stored, booked)
+                with _room_for(stored, protected, data):
+                    self._book(protected, fingerprint, request, new_version=new_version)
+                    release = make_release(protected, data)
+                self._store(release, stored)
+            return Drawn(_loaded(stored), stored, booked)
+
+    def _refuse_unbooked(self) -> None:
+        """A ledger that was made anew knows nothing of what was spent before."""
+        known = {one.request for one in self.ledger.bookings()}
+        strange = sorted(p for p in self.folder.glob("*.npz") if p.stem not in known)
+        if strange:
+            raise InputError(
+                str(strange[0]),
+                f"is a release that {self.ledger.path} never booked",
+                "the ledger was replaced: bring the old one back",
+            )
+
+    def _store(self, release: Release, stored: Path) -> None:
+        try:
+            release.save(stored)
+        except OSError as error:
+            epsilon = release.card()["epsilon"]
+            raise InputError(
+                str(stored),
+                f"cannot be written ({error.strerror}): epsilon {epsilon:.4g} was booked, and its "
+                "release is lost",
+                "make room BEFORE you try again: that books once more",
+            ) from None
 
     def _fingerprint(self, data: CurationData) -> str:
         """Of the private set, keyed: whoever reads the ledger can test no guess of the set by it.
@@ -119,3 +156,87 @@ class ReleaseStore:
             request=request,
             new_version=new_version,
         )
+
+
+def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:
+    """All but the private set that weights and scores follow from, as JSON values.
+
+    Names and labels of public rows shape nothing, nor does the device: releases compute in float64.
+    """
+    scorer = protected.scorer
+    if not isinstance(scorer, NoisySum | PrivateClassifier):
+        raise TypeError(f"{type(scorer).__name__} cannot be released.")
+    constants = {name: value for name, value in scorer.describe().items() if name != "device"}
+    arrays: dict[str, np.ndarray | None] = {"shift": data.shift, "scale": data.scale}
+    if isinstance(scorer, PrivateClassifier):
+        arrays["background"] = data.pool.features
+    return {
+        "mechanism": scorer.name,
+        "constants": constants,
+        "columns": list(data.columns),
+        "public": array_digest(arrays),
+    }
+
+
+def check_background(data: CurationData) -> None:
+    """Refuse public rows that are private ones, of which means and clusters would tell for free.
+
+    Equal rows may be another person's, and a private row may have been published; but where half
+    of the private set stands there, somebody has passed the wrong table.
+
+    Raises:
+        InputError: where half of the private rows stand among the public ones.
+    """
+    both = data.n_private_rows_in_pool
+    if 2 * both >= len(data.private):
+        raise InputError(
+            "the public rows",
+            f"hold {both} of the {len(data.private)} private rows",
+            "what is computed from public rows is free of charge, and says all about these; take "
+            "public rows only",
+        )
+    if both:
+        warnings.warn(
+            f"{both} private rows have equals among the public rows: if they are the same people, "
+            "the release does not protect these.",
+            stacklevel=4,
+        )
+
+
+@contextmanager
+def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterator[None]:
+    """Hold as much of the disk as the release will take, so that what is booked can be stored.
+
+    Raises:
+        InputError: where there is no room; nothing was booked.
+    """
+    width = data.pool.features.shape[1]
+    scorer = protected.scorer
+    of_map = (
+        sum(array.nbytes for array in arrays_of(scorer.map).values())
+        if isinstance(scorer, NoisySum | PrivateClassifier)
+        else 0
+    )
+    held = stored.with_name(f"{stored.name}.room{TEMPORARY}")
+    try:
+        write_atomically(held, os.urandom(SPARE_BYTES + of_map + 8 * 4 * (width + 1)))
+    except OSError as error:
+        raise InputError(
+            str(stored.parent),
+            f"has no room for a release ({error.strerror})",
+            "nothing was booked",
+        ) from None
+    try:
+        yield
+    finally:
+        held.unlink(missing_ok=True)
+
+
+def _loaded(stored: Path) -> Release:
+    try:
+        return Release.load(stored)
+    except InputError:
+        hint = (
+            "bring a copy back, such as the release.npz of its picks; without it, it is booked anew"
+        )
+        raise InputError(str(stored), "is damaged", hint) from None

@@ -64,8 +64,9 @@ def write_atomically(path: Path, payload: bytes, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
         raise
     _flush_folder(path.parent)
 
@@ -174,7 +175,7 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         raise InputError(
             str(folder),
             f"found something that is no writable folder ({error.strerror})",
-            "name another folder by run.out",
+            "name another folder",
         ) from None
     lock = filelock.FileLock(folder / ".lock", timeout=wait)
     try:
@@ -184,7 +185,7 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         raise InputError(
             str(folder),
             "another process is at work in this folder",
-            "wait for it, or name another folder by run.out",
+            "wait for it, or name another folder",
         ) from None
 
 
@@ -213,5 +214,9 @@ def read_or_make_key(path: Path) -> bytes:
     except (ValueError, OSError):
         key = b""
     if len(key) != 32:
-        raise InputError(str(path), "found no key", "expected 64 hex digits; remove the file")
+        raise InputError(
+            str(path),
+            "found no key",
+            "expected 64 hex digits; bring a copy back, as without it all ids get other names",
+        )
     return key

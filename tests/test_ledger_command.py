@@ -57,7 +57,7 @@ def test_set_budget_makes_the_ledger_and_changes_it_when_that_is_meant(path) -> 
         path, 3.0, 1e-5, "patient_id", "zero_out", "--raise"
     )
     assert "budget:    epsilon 1.5" in set_budget(path, 1.5)
-    with pytest.raises(InputError, match="another ledger"):
+    with pytest.raises(InputError, match="they are never added"):
         set_budget(path, unit="visit")
 
 

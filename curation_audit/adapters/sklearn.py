@@ -48,6 +48,9 @@ class PrivateScorer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     spend nothing. A private set that was changed since is refused: that it is meant is said by
     ``Curator.fit(..., new_version=True)`` on the same rows.
 
+    In a real fit the labels must be 1 (or ``True``) for private rows and 0 for the background: to
+    take the wrong side for the public one would give the private rows away.
+
     **A seeded fit** has an integer ``random_state``, books nothing and can be repeated. It is for
     audits and tests, and **not for release**: neither its scores nor its predictions are private
     towards whoever knows or guesses the seed.
@@ -112,6 +115,8 @@ class PrivateScorer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with _told_as_value_errors():
             budget = self._budget()
             is_private = self._is_private(y)
+            if self.random_state is None:
+                self._check_labels()
             if is_private.sum() < MIN_CANDIDATES:
                 problem = f"too few rows are private (n_samples={len(y)}, n_features={X.shape[1]})"
                 raise InputError("y", problem, f"expected {MIN_CANDIDATES} or more")
@@ -188,6 +193,12 @@ class PrivateScorer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("y", "holds one class", hint)
         private: np.ndarray = y == self.classes_[1]
         return private
+
+    def _check_labels(self) -> None:
+        """Which side is private must not hang on the order of words."""
+        if self.classes_.tolist() not in ([0, 1], [False, True]):
+            problem = f"found the labels {self.classes_.tolist()}"
+            raise InputError("y", problem, "expected 1 for private rows and 0 for the background")
 
     def _rows(self, rows: Features) -> Any:
         """The rows with the names of their columns, so that a release can read tables."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from curation_audit.auditing.chunks import describe
+from curation_audit.auditing.chunks import describe, one_thread
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.protect_section import build_protect
@@ -38,7 +38,7 @@ from curation_audit.config.tree import ConfigTree, override, read_tree
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.conditions import check_settings
 from curation_audit.dp.events import Event
-from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule
+from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule, bound
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
 from curation_audit.pipelines.pools import Background, Pool, open_pool
@@ -185,12 +185,15 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         streams=Streams(section.seed),
         steps=steps,
     )
+    as_written = scorer
+    with one_thread():  # the same bits whatever the machine does beside
+        scorer = bound(scorer, data.pool)
     if attack.canaries is not None:
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
     # a rule that cannot pick from this pool says so here, where its place in the file is known
     if most_pool_rows is None:
         rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)), None, data.pool)
-    configuration = _resolved(section, scorer, rule, downstream, threat, attack)
+    configuration = _resolved(section, as_written, rule, downstream, threat, attack)
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim)
         scorer, rule, claim = protected.scorer, protected.rule, protected.claim

@@ -47,7 +47,7 @@ PROBLEMS: Final = {
     sqlite3.SQLITE_BUSY: ("another process is booking", "wait for it, and try again"),
     sqlite3.SQLITE_READONLY: ("cannot be written", "make the file and its folder writable"),
     sqlite3.SQLITE_FULL: ("the disk is full: nothing was booked", "make room, and try again"),
-    sqlite3.SQLITE_IOERR: ("the disk failed: nothing was booked", "check the disk, and try again"),
+    sqlite3.SQLITE_IOERR: ("the disk failed or is full: nothing was booked", "make room"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "make the file and its folder writable"),
     sqlite3.SQLITE_NOTADB: ("is no budget ledger", "name another file"),
 }
@@ -272,7 +272,7 @@ def _check_neighbours(path: Path, budget: Budget, other: Budget | Booking, what:
             f"its budget is for one {budget.unit} ({budget.adjacency}), {what} for one "
             f"{other.unit} ({other.adjacency})"
         )
-        hint = "epsilons of different units or adjacencies are never added: use another ledger"
+        hint = "they are never added: state the unit and adjacency of the ledger"
         raise InputError(str(path), problem, hint)
 
 
@@ -281,7 +281,7 @@ def _check_version(path: Path, content: Content, fingerprint: str) -> None:
         raise InputError(
             str(path),
             "no booking was of this version of the private set",
-            "if it was changed add --new-version (what is spent stays); another set has its own",
+            "if it was changed add --new-version, in Python new_version=True (what is spent stays)",
         )
 
 

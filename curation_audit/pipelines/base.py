@@ -196,6 +196,20 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
+class Bindable(Protocol):
+    """Settings of a scorer whose public parts are made from the pool, once for all shadows."""
+
+    def bind(self, pool: Rows) -> Scorer:
+        """The scorer, with these parts as public fields; it is then used with this pool only."""
+        ...
+
+
+def bound(scorer: Scorer, pool: Rows) -> Scorer:
+    """The scorer as it is used with this pool."""
+    return scorer.bind(pool) if isinstance(scorer, Bindable) else scorer
+
+
+@runtime_checkable
 class Invertible(Protocol):
     """A scorer whose embedding can be turned back into features, so that rows can be planted."""
 

@@ -29,10 +29,10 @@ from tests.adapters import job
 N, M, D, DELTA = 80, 200, 3, 1e-5
 RNG = np.random.default_rng(8)
 X = np.concatenate([RNG.normal(1.0, 1, (N, D)), RNG.normal(size=(M, D))])
-Y = np.repeat(["ward", "public"], [N, M])
+Y = np.repeat([1, 0], [N, M])
 ORDER = RNG.permutation(N + M)
 X, Y = X[ORDER], Y[ORDER]
-PRIVATE = Y == "ward"
+PRIVATE = Y == 1
 SETTINGS: dict[str, Any] = {"epsilon": 1.0, "delta": DELTA, "adjacency": "zero_out"}
 MECHANISMS: dict[str, dict[str, Any]] = {
     "dp_gd": {},
@@ -128,7 +128,7 @@ def test_tags_say_what_it_is():
 def test_scores_tell_private_rows_from_background(name):
     """Rows lie 1.7 sd apart, so that the best AUC is .89; noise takes little at epsilon 4."""
     one = seeded(**MECHANISMS[name], epsilon=4.0).fit(X, Y)
-    assert one.classes_.tolist() == ["public", "ward"]
+    assert one.classes_.tolist() == [0, 1]
     assert (one.n_features_in_, one.decision_function(X).shape) == (D, (N + M,))
     assert one.decision_function(X).dtype == np.float64
     assert roc_auc_score(PRIVATE, one.decision_function(X)) > 0.75
@@ -142,7 +142,7 @@ def test_the_threshold_is_public(name):
     """0 for a classifier; else half of the background is below it, whatever the private rows."""
     one = seeded(**MECHANISMS[name]).fit(X, Y)
     decisions = one.decision_function(X)
-    np.testing.assert_array_equal(one.predict(X) == "ward", decisions > 0)
+    np.testing.assert_array_equal(one.predict(X) == 1, decisions > 0)
     if name == "dp_gd":
         assert one.threshold_ == 0.0
     else:
@@ -152,8 +152,8 @@ def test_the_threshold_is_public(name):
 
 def test_half_of_the_background_stays_below_the_threshold_of_a_mean():
     one = seeded(scorer="mean").fit(X, Y)
-    assert (one.predict(X[~PRIVATE]) == "public").sum() == M // 2
-    assert (one.predict(X[PRIVATE]) == "ward").mean() > 0.6
+    assert (one.predict(X[~PRIVATE]) == 0).sum() == M // 2
+    assert (one.predict(X[PRIVATE]) == 1).mean() > 0.6
 
 
 def test_it_stands_at_the_end_of_a_pipeline():
@@ -368,3 +368,10 @@ def test_the_example_picks_the_best_rows_of_a_paid_fit(job_folder):
     assert len(set(picked)) == job.PICKED
     means = np.stack(pq.read_table(job_folder / "picked.parquet")["emb"].to_numpy()).mean(axis=1)
     assert means.mean() > 5 * (1 / 8) / np.sqrt(job.PICKED)  # of all rows it is 0, sd 1/8
+
+
+@pytest.mark.parametrize("labels", [("private", "public"), ("pool", "ward"), (1, 2), (-1, 1)])
+def test_which_side_is_private_never_hangs_on_the_order_of_words(ledger, labels):
+    with pytest.raises(InputError, match="expected 1 for private rows and 0 for the background"):
+        real(ledger).fit(X, np.where(PRIVATE, *labels))
+    assert bookings(ledger) == 0

@@ -179,7 +179,7 @@ def test_a_budget_is_raised_by_an_announcement_only_and_never_below_what_is_spen
     for less in ((spent * 0.99, 1e-5), (spent, 1e-6)):
         with pytest.raises(InputError, match="spent already"):
             ledger.set_budget(Budget("patient_id", "zero_out", *less))
-    with pytest.raises(InputError, match="another ledger"):
+    with pytest.raises(InputError, match="they are never added"):
         ledger.set_budget(Budget("visit", "zero_out", 2.0, 1e-5), raised=True)
     n_budgets = len(ledger.content().budgets)
     ledger.set_budget(BUDGET)

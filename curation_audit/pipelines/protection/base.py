@@ -48,6 +48,10 @@ class Budget:
         if (self.tpr is None) != (self.fpr is None):
             raise SettingError(PATH, "found tpr or fpr alone", "a TPR is limited at one FPR")
         name, value = given[0], asked[given[0]]
+        for one in (name, "delta"):
+            found_here = getattr(self, one)
+            if isinstance(found_here, bool) or not isinstance(found_here, int | float):
+                raise SettingError(f"{PATH}.{one}", f"found {found_here!r}", "expected a number")
         if not value > 0:
             raise SettingError(f"{PATH}.{name}", f"found {value:g}", "expected more than 0")
         if not self.unlimited:
