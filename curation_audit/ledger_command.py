@@ -106,6 +106,7 @@ def _summary(content: "Content") -> dict[str, Any]:
 
 def _show_bookings(content: "Content") -> None:
     import os
+    import shutil
     import sys
 
     from rich.console import Console
@@ -113,7 +114,9 @@ def _show_bookings(content: "Content") -> None:
     from rich.table import Table
 
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(highlight=False, width=None if known else WIDTH_OF_FILES)
+    width = shutil.get_terminal_size().columns if known else WIDTH_OF_FILES
+    # without a height, a dumb terminal is 80 columns wide, whatever else is said
+    console = Console(highlight=False, width=width, height=WIDTH_OF_FILES)
     table = Table(title="What was released of the private set")
     for heading in ("time", "request", "events", "fingerprint"):
         table.add_column(heading, overflow="fold", no_wrap=heading != "events")

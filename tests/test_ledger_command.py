@@ -76,6 +76,12 @@ def test_a_budget_that_is_none_makes_no_file(path, wrong, match) -> None:
     assert not path.exists()
 
 
+def test_a_dumb_terminal_is_as_wide_as_it_says(booked, monkeypatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "scorer [mean]: Gaussian, mu 0.3" in run("show", booked)
+
+
 def test_show_tells_every_booking_in_words(booked) -> None:
     told = run("show", booked)
     for word in ("0123456789ab", "fedcba987654", "scorer [mean]: Gaussian, mu 0.3", "5 rounds"):

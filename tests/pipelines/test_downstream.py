@@ -13,9 +13,11 @@ from curation_audit.pipelines.base import Downstream, Rows
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.downstream.logistic import Logistic, softmax
 from curation_audit.pipelines.downstream.mlp import Mlp
+from curation_audit.pipelines.downstream.ngram_text import NgramText
 from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.streams import Streams
 from tests.pipelines import reference
+from tests.pipelines.text_cases import BUCKETS, ModelOnTokens, unit_counts
 
 M, D, S = 60, 4, 5
 EXACT, SINGLE = 1e-6, 5e-5
@@ -41,10 +43,18 @@ def by_mlp(rows, labels, n_classes, asked, shadow):
     )
 
 
+def by_ngrams(rows, labels, n_classes, asked, shadow):
+    return reference.logistic_model(unit_counts(rows), labels, n_classes, 0.5, unit_counts(asked))
+
+
 # the model, and the class probabilities of one shadow at the rows asked about
 CASES = {
     "logistic": (Logistic(l2=0.5, device="cpu"), by_logistic),
     "mlp": (Mlp(hidden=(6, 5), device="cpu", **NETWORK), by_mlp),
+    "ngram_text": (
+        ModelOnTokens(NgramText(buckets=BUCKETS, l2=0.5, device="cpu")),
+        by_ngrams,
+    ),
 }
 
 

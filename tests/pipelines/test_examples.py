@@ -12,7 +12,12 @@ from sklearn.linear_model import LogisticRegression
 
 from curation_audit.checks import InputError
 from curation_audit.pipelines.data import CurationData, load_data
-from curation_audit.pipelines.examples import EXAMPLES, PARTS, med
+from curation_audit.pipelines.examples import EXAMPLES, PARTS, med, notes
+from curation_audit.pipelines.features.hashed_ngrams import HashedNgrams
+from curation_audit.pipelines.features.tokens import Tokens
+from curation_audit.pipelines.scorers.decontaminate import Decontaminate
+from curation_audit.pipelines.scorers.dsir import Dsir
+from curation_audit.pipelines.scorers.perplexity import Perplexity
 from curation_audit.pipelines.sources import Columns, ExampleSource, PrivateSpec, SetSpec
 from curation_audit.streams import Streams
 
@@ -26,14 +31,27 @@ FEATURES = {
     "digits": ("pixel_*",),
     "surgical_ward": ("num*", "*=*"),
     "chest_xray": None,
+    "notes": None,
+    "clinical_notes": None,
 }
-LABEL = {"med": "diagnosis", "digits": "digit", "surgical_ward": "stay", "chest_xray": "label"}
+LABEL = {
+    "med": "diagnosis",
+    "digits": "digit",
+    "surgical_ward": "stay",
+    "chest_xray": "label",
+    "notes": "service",
+    "clinical_notes": "field",
+}
 IDS = {
     "med": ("patient_id", "record_id"),
     "digits": ("image_id", "image_id"),
     "surgical_ward": ("encounter_id", "encounter_id"),
     "chest_xray": ("image_id", "image_id"),
+    "notes": ("note_id", "note_id"),
+    "clinical_notes": ("text_id", "text_id"),
 }
+TEXT = {"notes": "text", "clinical_notes": "text"}
+UNIT = {"surgical_ward": "patient_nbr", "notes": "patient_id"}
 NEEDS = {
     "surgical_ward": ["diabetes130.parquet"],
     "chest_xray": [
@@ -42,6 +60,12 @@ NEEDS = {
         "fashion_mnist_25k.npz",
         "mnist_15k.npz",
     ],
+    "clinical_notes": [
+        "mtsamples.parquet",
+        "medquad.parquet",
+        "newsgroups20.parquet",
+        "medabstracts_test2888.parquet",
+    ],
 }
 # rows and candidates of (private, public, test), and features
 SHAPES = {
@@ -49,6 +73,8 @@ SHAPES = {
     "digits": (400, 400, 1247, 150, 64),
     "surgical_ward": (2259, 2044, 30608, 1223, 283),
     "chest_xray": (2354, 2354, 52354, 624, 60),
+    "notes": (160, 130, 700, 150, 128),
+    "clinical_notes": (1188, 1188, 35183, 1927, 128),
 }
 
 
@@ -60,16 +86,21 @@ def example(name: str) -> CurationData:
         return ExampleSource(name=name, part=part, folder=str(FOLDER))
 
     def columns(part: str) -> Columns:
-        return Columns(id=IDS[name][part == "public"], label=LABEL[name], features=FEATURES[name])
+        return Columns(
+            id=IDS[name][part == "public"],
+            label=LABEL[name],
+            features=FEATURES[name],
+            text=TEXT.get(name),
+        )
 
-    unit = "patient_nbr" if name == "surgical_ward" else None
     return load_data(
-        PrivateSpec(source=source("private"), columns=columns("private"), unit=unit),
+        PrivateSpec(source=source("private"), columns=columns("private"), unit=UNIT.get(name)),
         SetSpec(source=source("public"), columns=columns("public")),
         SetSpec(source=source("test"), columns=columns("test")),
         base=ROOT,
-        standardise="none" if name == "surgical_ward" else "public",
+        standardise="none" if name == "surgical_ward" or name in TEXT else "public",
         dtype="float64",
+        steps=(Tokens(length=128),) if name in TEXT else (),
         streams=Streams(0),
     )
 
@@ -114,7 +145,7 @@ def test_shapes(name: str) -> None:
     assert (*sizes, data.pool.features.shape[1]) == SHAPES[name]
 
 
-@pytest.mark.parametrize("name", ["digits", "med"])
+@pytest.mark.parametrize("name", ["digits", "med", "notes"])
 def test_the_small_examples_are_the_same_every_time(name: str) -> None:
     for part in PARTS:
         one, two = EXAMPLES[name](part, None), EXAMPLES[name](part, None)
@@ -123,7 +154,7 @@ def test_the_small_examples_are_the_same_every_time(name: str) -> None:
             np.testing.assert_array_equal(one[column], two[column])
 
 
-@pytest.mark.parametrize("name", ["digits", "med"])
+@pytest.mark.parametrize("name", ["digits", "med", "notes"])
 def test_no_private_row_is_public_or_in_the_test_set(name: str) -> None:
     data = example(name)
     assert data.warnings == ()
@@ -188,6 +219,68 @@ def test_chest_xray_reports_the_duplicates_of_the_original() -> None:
     data = example("chest_xray")
     assert data.n_private_rows_in_pool == 10
     assert any("private rows also stand in the public pool" in text for text in data.warnings)
+
+
+def text_scores(data: CurationData, scorer: Any) -> Any:
+    """Scores of all pool rows with all private rows in."""
+    everybody = np.ones((1, data.private.n_candidates), dtype=bool)
+    streams = Streams(0).for_shadows("real", [0])
+    fitted = scorer.fit(data.private, everybody, data.pool, streams=streams)
+    return fitted.score(data.pool.features)[0]
+
+
+def text_accuracy(data: CurationData, rows: Any) -> float:
+    """Of a logistic model of words trained on some pool rows; the test set's classes compete."""
+    assert data.pool.labels is not None
+    assert data.test is not None
+    step = HashedNgrams(n=1, buckets=512, scale="unit")
+    model = LogisticRegression(C=10, max_iter=5000)
+    model.fit(step.of_tokens(data.pool.features[rows]), data.pool.labels[rows])
+    asked = model.predict_proba(step.of_tokens(data.test.features))
+    competing = np.isin(model.classes_, data.test.labels)
+    return float(
+        np.mean(model.classes_[competing][asked[:, competing].argmax(1)] == data.test.labels)
+    )
+
+
+def test_notes_curation_makes_the_difference_that_its_card_states() -> None:
+    data = example("notes")
+    scorers = {
+        "dsir": Dsir(normalise="length", smoothing=0.1),
+        "perplexity": Perplexity(against_pool=True),
+    }
+    rng = np.random.default_rng(1)
+    picks = [rng.choice(len(data.pool), 120, replace=False) for _ in range(20)]
+    measured = {"random": float(np.mean([text_accuracy(data, rows) for rows in picks]))}
+    for name, scorer in scorers.items():
+        best = np.argsort(-text_scores(data, scorer), kind="stable")[:120]
+        measured[name] = text_accuracy(data, best)
+    stated = yaml.safe_load((CARDS / "notes.yaml").read_text())["notes"]
+    stated = stated["accuracy_of_120_picked_rows"]
+    assert measured["random"] == pytest.approx(stated["random"], abs=0.05)
+    assert measured["dsir"] == pytest.approx(stated["dsir"], abs=0.02)
+    assert measured["perplexity"] == pytest.approx(stated["perplexity"], abs=0.02)
+
+
+def test_notes_are_quoted_in_the_pool_and_hardly_alike_otherwise() -> None:
+    table, data = notes.table("public"), example("notes")
+    quoted = np.array([str(text).startswith("A case for discussion:") for text in table["text"]])
+    shared = text_scores(data, Decontaminate()) < 0
+    assert quoted.sum() == notes.N_QUOTES
+    assert shared[quoted].all()
+    assert shared[~quoted].mean() < 0.02
+    assert {*table["service"]} == {*notes.SERVICES, "none"}
+
+
+def test_clinical_notes_share_nothing_but_a_field() -> None:
+    data = example("clinical_notes")
+    assert data.n_private_rows_in_pool == 0
+    assert data.classes == (
+        *("cardiovascular", "digestive", "general", "neoplasms", "nervous", "other"),
+    )
+    assert data.test is not None
+    assert data.test.labels is not None
+    assert np.bincount(data.test.labels).tolist() == [610, 299, 0, 633, 385]
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS))

@@ -9,5 +9,10 @@ from typing import Final
 from curation_audit.pipelines.base import Downstream
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.downstream.mlp import Mlp
+from curation_audit.pipelines.downstream.ngram_text import NgramText
 
-DOWNSTREAM: Final[dict[str, type[Downstream]]] = {"logistic": Logistic, "mlp": Mlp}
+DOWNSTREAM: Final[dict[str, type[Downstream]]] = {
+    "logistic": Logistic,
+    "mlp": Mlp,
+    "ngram_text": NgramText,
+}

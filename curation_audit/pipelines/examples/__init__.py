@@ -10,7 +10,14 @@ from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from curation_audit.pipelines.examples import chest_xray, digits, med, surgical_ward
+from curation_audit.pipelines.examples import (
+    chest_xray,
+    clinical_notes,
+    digits,
+    med,
+    notes,
+    surgical_ward,
+)
 
 PARTS: Final = ("private", "public", "test")
 
@@ -22,4 +29,6 @@ EXAMPLES: Final[dict[str, Example]] = {
     "digits": digits.table,
     "surgical_ward": surgical_ward.table,
     "chest_xray": chest_xray.table,
+    "notes": notes.table,
+    "clinical_notes": clinical_notes.table,
 }

@@ -9,11 +9,13 @@ from typing import Final
 from curation_audit.pipelines.features.base import FeatureStep
 from curation_audit.pipelines.features.hashed_ngrams import HashedNgrams
 from curation_audit.pipelines.features.pca import Pca
+from curation_audit.pipelines.features.tfidf import Tfidf
 from curation_audit.pipelines.features.tokens import Tokens
 
 STEPS: Final[dict[str, type[FeatureStep]]] = {
     "hashed_ngrams": HashedNgrams,
     "pca": Pca,
+    "tfidf": Tfidf,
     "tokens": Tokens,
 }
 

@@ -6,16 +6,19 @@ from typing import ClassVar
 import numpy as np
 
 from curation_audit import checks
-from curation_audit.checks import SettingError
+from curation_audit.checks import InputError, SettingError
 from curation_audit.pipelines.data_sets import ReadSet, float64_blocks
 from curation_audit.pipelines.features.base import FeatureMap, with_features
+
+RELATIVE_RANK = 1e-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pca:
     """The ``components`` directions in which the pool varies most; ``whiten`` to variance one.
 
-    Signs are such that the largest entry of a direction is positive.
+    Signs are such that the largest entry of a direction is positive. A direction in which the
+    pool does not vary is not whitened: its variance is rounding.
     """
 
     name: ClassVar[str] = "pca"
@@ -29,6 +32,9 @@ class Pca:
     def fit(self, pool: ReadSet) -> FeatureMap:
         """Mean and directions of the pool."""
         m, d = pool.features.shape
+        if not d:
+            hint = "put a step that makes features of texts before it, e.g. tfidf"
+            raise InputError(pool.where, "pca finds no features", hint)
         if self.components > min(m, d):
             raise SettingError(
                 "features.steps",
@@ -42,7 +48,8 @@ class Pca:
         axes = vectors[:, best]
         axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(self.components)])
         if self.whiten:
-            axes = axes / np.sqrt(np.maximum(values[best], np.finfo(float).tiny))
+            varies = values[best] > RELATIVE_RANK * values.max()
+            axes = axes / np.sqrt(np.where(varies, values[best], 1.0))
 
         def mapped(data: ReadSet) -> ReadSet:
             parts = [(block - mean) @ axes for block in float64_blocks(data.features)]

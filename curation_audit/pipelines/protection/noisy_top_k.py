@@ -83,9 +83,9 @@ class NoisySelection:
         Raises:
             SettingError: for a scorer of which that is not known, or not bounded usefully.
         """
-        if isinstance(scorer, Nearest):
-            if not self.force:
-                raise SettingError(f"{PATH}.mechanism", "cannot protect nearest", NEAREST_REFUSED)
+        if isinstance(scorer, Nearest) and not self.force:
+            raise SettingError(f"{PATH}.mechanism", "cannot protect nearest", NEAREST_REFUSED)
+        if isinstance(scorer, Nearest) and (scorer.metric, scorer.j) == ("cosine", 1):
             monotone = site.adjacency != "replace_one"
             return Bounded(scorer=scorer, delta_inf=COSINE_RANGE, monotone=monotone, delta_2=None)
         if isinstance(scorer, Classifier | PrivateClassifier):

@@ -25,7 +25,12 @@ from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.zero_out import ZeroOut
 from curation_audit.results import Adjacency
 
-NATURAL: Final = {"mean": "gaussian_mean", "classifier": "dp_gd", "nearest": "centroid_votes"}
+NATURAL: Final = {
+    "mean": "gaussian_mean",
+    "classifier": "dp_gd",
+    "nearest": "centroid_votes",
+    "centroid_votes": "centroid_votes",
+}
 """The private form of each scorer."""
 TWICE: Final = (
     "The scorer is private already, so what is picked by it is covered without noise of its own: "
