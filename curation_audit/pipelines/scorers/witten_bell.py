@@ -61,19 +61,14 @@ class Level:
     of_context: sparse.csr_array
 
     def statistics(self, held: Floats) -> tuple[Floats, Floats, Floats]:
-        """c(hw), c(h), T(h) of S models, (G + 1 or H + 1, S); the last row is 0, for what is not.
+        """c(hw) (G + 1, S), c(h) and T(h) (H, S) of S models; the last c(hw) is 0, for place -1.
 
         ``held`` float64 (columns, S): which models have which columns of the counts.
         """
         counts = self.grams.counts @ held
         total = self.of_context @ counts
         kinds = self.of_context @ (counts > 0).astype(np.float64)
-        nothing = np.zeros((1, held.shape[1]))
-        return (
-            np.concatenate([counts, nothing]),
-            np.concatenate([total, nothing]),
-            np.concatenate([kinds, nothing]),
-        )
+        return np.concatenate([counts, np.zeros((1, held.shape[1]))]), total, kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,45 +124,64 @@ class WittenBell:
         for hashes, _, whole in asked[1:]:
             longest = np.where(whole, hashes, longest)
         grams = Grams.of(longest, codes != PADDING, np.arange(len(codes)), len(codes))
-        places = [self._places(k, one, grams.first) for k, one in enumerate(asked)]
+        found = self._found(asked, grams.first)
         n_models = statistics[0][0].shape[1]
         total = np.zeros((len(codes), n_models))
         width = max(1, BYTES_PER_BLOCK // (8 * n_models))
         for at in range(0, len(grams.keys), width):
-            some = slice(at, at + width)
-            here = [(gram[some], context[some]) for gram, context in places]
-            log10 = np.log10(_interpolated(here, statistics, 1 / self.vocabulary.size))
-            total += grams.counts[some].T @ log10
+            some = slice(at, min(at + width, len(grams.keys)))
+            here = [one.between(some.start, some.stop) for one in found]
+            probability = np.full((some.stop - at, n_models), 1 / self.vocabulary.size)
+            for one, numbers in zip(here, statistics, strict=True):
+                one.update(probability, *numbers)
+            total += grams.counts[some].T @ np.log10(probability)
         n_words = (codes != PADDING).sum(axis=1)[:, None]
         empty = -np.log10(self.vocabulary.size)
         mean: Floats = np.where(n_words > 0, total / np.maximum(n_words, 1), empty)
         return mean
 
-    def _places(
-        self, level: int, asked: tuple[np.ndarray, np.ndarray, Mask], first: Indices
-    ) -> tuple[Indices, Indices]:
-        """Which k-gram of the training ends at each place, and which context; -1 for none."""
-        hashes, contexts, whole = (array.ravel()[first] for array in asked)
-        one = self.levels[level]
-        gram, context = one.grams.find(hashes), places_of(one.contexts, contexts)
-        return np.where(whole, gram, -1), np.where(whole, context, -1)
+    def _found(
+        self, asked: list[tuple[np.ndarray, np.ndarray, Mask]], first: Indices
+    ) -> list["Found"]:
+        """What is known of the n-grams that end at the places ``first`` (U,), level by level.
+
+        A context that is gone on from is so without its first word, too: what is unknown on one
+        level need not be looked up on the next.
+        """
+        rows, found = np.arange(len(first)), []
+        for one, arrays in zip(self.levels, asked, strict=True):
+            hashes, contexts, whole = (array.ravel()[first[rows]] for array in arrays)
+            context = places_of(one.contexts, contexts)
+            known = whole & (context >= 0)
+            rows = rows[known]
+            found.append(Found(rows, one.grams.find(hashes[known]), context[known]))
+        return found
 
 
-def _interpolated(
-    places: list[tuple[Indices, Indices]],
-    statistics: list[tuple[Floats, Floats, Floats]],
-    uniform: float,
-) -> Floats:
-    """P of n-grams (U,) under S models: float64 (U, S), from single words up."""
-    probability = np.full((len(places[0][0]), statistics[0][0].shape[1]), uniform)
-    for (gram, context), (counts, total, kinds) in zip(places, statistics, strict=True):
-        known = np.flatnonzero(context >= 0)
-        some, where = context[known], gram[known]
-        below = probability[known]
-        weight = total[some] + kinds[some]
-        above = counts[where] + kinds[some] * below
-        probability[known] = np.divide(above, weight, out=below, where=weight > 0)
-    return probability
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Which of U n-grams, ascending, have a context that some training text goes on from.
+
+    ``gram`` and ``context`` say where these stand in a ``Level``, -1 for a gram that does not.
+    """
+
+    rows: Indices
+    gram: Indices
+    context: Indices
+
+    def between(self, start: int, stop: int) -> "Found":
+        """Of the n-grams from start to stop, numbered from 0."""
+        first, last = np.searchsorted(self.rows, [start, stop])
+        part = slice(first, last)
+        return Found(self.rows[part] - start, self.gram[part], self.context[part])
+
+    def update(self, probability: Floats, counts: Floats, total: Floats, kinds: Floats) -> None:
+        """P(w | h) in place of P(w | h'), float64 (U, S), from ``Level.statistics``."""
+        below = probability[self.rows]
+        n_kinds = kinds[self.context]
+        weight = total[self.context] + n_kinds
+        above = counts[self.gram] + n_kinds * below
+        probability[self.rows] = np.divide(above, weight, out=below, where=weight > 0)
 
 
 def _endings(codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, Mask]:
