@@ -9,7 +9,7 @@ from curation_audit.checks import SettingError
 from curation_audit.config.sections import build_scorer
 from curation_audit.pipelines.base import PrivateRows, Rows
 from curation_audit.pipelines.rules.top import TopK
-from curation_audit.pipelines.scorers import lazy_greedy, nearest
+from curation_audit.pipelines.scorers import lazy_greedy
 from curation_audit.pipelines.scorers.flqmi import Flqmi
 from curation_audit.streams import Streams
 from tests.pipelines.vector_cases import greedy, mutual_information, ranks_of, similarities
@@ -113,7 +113,7 @@ def test_equals_plain_greedy(monkeypatch, world):
     for s, held in enumerate(coins):
         wanted = greedy(similarities(private[held], pool), ranks, k, eta)
         np.testing.assert_allclose(found[s], wanted, atol=1e-11)
-    monkeypatch.setattr(nearest, "MOST_NUMBERS", 1)
+    monkeypatch.setattr(lazy_greedy, "MOST_NUMBERS", 1)
     monkeypatch.setattr(lazy_greedy, "LOOKED_AT", 1)
     again = scores(Flqmi(k=k, eta=eta), private_of(private), coins, pool_of(pool))
     np.testing.assert_allclose(again, found, atol=1e-12)

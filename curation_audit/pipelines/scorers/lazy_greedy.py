@@ -11,7 +11,8 @@ import numpy as np
 from curation_audit.pipelines.scorers.nearest import Nearest, NearestScorers, parts
 from curation_audit.types import Features, Floats, Indices, Mask
 
-LOOKED_AT = 8  # rows of a shadow at a time
+LOOKED_AT = 8  # rows of a shadow at first, and twice as many each time after
+MOST_NUMBERS = 2**18  # of similarities at a time; they stay in the processor's cache
 ROUNDING = 1e-12  # gains that differ by no more than this share are equal
 
 
@@ -43,7 +44,7 @@ class Coverage:
     def gains(self, rows: Features, covered: Floats) -> Floats:
         """What every row would add, (rows, p) -> (S, rows)."""
         gains = self.relevance(rows)
-        for part in parts(np.arange(len(rows)), self.held.size):
+        for part in parts(np.arange(len(rows)), MOST_NUMBERS // self.held.size):
             similarity = self.similarity(rows[part])
             gains[:, part] += np.maximum(similarity - covered[:, None], 0).sum(axis=2)
         return gains
@@ -82,6 +83,7 @@ def _best(
     fresh = np.zeros(bounds.shape, dtype=bool)
     best, gain = np.full(n_shadows, m), np.full(n_shadows, -np.inf)
     places = np.arange(m)
+    n_asked = LOOKED_AT
     while True:
         slack = ROUNDING * np.maximum(gain, 0)[:, None]
         better = bounds > gain[:, None] + slack
@@ -90,7 +92,7 @@ def _best(
         shadow = np.flatnonzero(np.isfinite(hopeful).any(axis=1))
         if not len(shadow):
             return best, gain
-        asked = _most_hopeful(hopeful[shadow])
+        asked = _most_hopeful(hopeful[shadow], n_asked)
         found = _gains_of(coverage, rows, covered[shadow], asked) + np.take_along_axis(
             relevance[shadow], asked, 1
         )
@@ -100,11 +102,12 @@ def _best(
         at, of = shadow[np.nonzero(open_rows)[0]], asked[open_rows]
         bounds[at, of], fresh[at, of] = found[open_rows], True
         best[shadow], gain[shadow] = _updated(best[shadow], gain[shadow], asked, found)
+        n_asked *= 2
 
 
-def _most_hopeful(hopeful: Floats) -> Indices:
-    """The first row with the largest bound, and some more of the largest, (S, m) -> (S, <= 9)."""
-    n = min(LOOKED_AT, hopeful.shape[1])
+def _most_hopeful(hopeful: Floats, n: int) -> Indices:
+    """The first row with the largest bound, and n of the largest, (S, m) -> (S, n + 1)."""
+    n = min(n, hopeful.shape[1])
     largest = np.argpartition(hopeful, hopeful.shape[1] - n, axis=1)[:, hopeful.shape[1] - n :]
     return np.concatenate([hopeful.argmax(axis=1)[:, None], largest], axis=1)
 
@@ -113,7 +116,7 @@ def _gains_of(coverage: Coverage, rows: Features, covered: Floats, asked: Indice
     """By how much rows (S, b) of each shadow cover more, (S, b)."""
     shadow = np.repeat(np.arange(len(asked)), asked.shape[1])
     gains = np.empty(asked.size)
-    for part in parts(np.arange(asked.size), covered.shape[1]):
+    for part in parts(np.arange(asked.size), MOST_NUMBERS // covered.shape[1]):
         similarity = coverage.similarity(rows[asked.ravel()[part]])
         gains[part] = np.maximum(similarity - covered[shadow[part]], 0).sum(axis=1)
     return gains.reshape(asked.shape)

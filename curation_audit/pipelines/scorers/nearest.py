@@ -132,7 +132,7 @@ class NearestScorers:
         first = N_NEAREST + PER_FURTHER * (self.settings.j - 1)
         for length in (min(first, len(self.private)), min(LONGER_LIST * first, len(self.private))):
             asked = np.flatnonzero(missing.any(axis=1))
-            for part in parts(asked, length * rows.shape[1]):
+            for part in parts(asked, MOST_NUMBERS // (length * rows.shape[1])):
                 listed = self._lists(rows[part], order[part], length)
                 sums, complete = first_held(*listed, holders, needed)
                 totals[part] = np.where(missing[part], sums, totals[part])
@@ -160,7 +160,7 @@ class NearestScorers:
         real = np.take_along_axis(held, columns, 1)
         n = min(self.settings.j, most)
         sums = np.empty(len(row), dtype=rows.dtype)
-        for part in parts(np.arange(len(row)), max(most, n * rows.shape[1])):
+        for part in parts(np.arange(len(row)), MOST_NUMBERS // max(most, n * rows.shape[1])):
             mine, at = of[part], row[part]
             near = np.where(real[mine], order[at[:, None], columns[mine]], -np.inf)
             best = largest_columns(near, n)
@@ -211,7 +211,7 @@ def largest_columns(values: Features, n: int) -> Indices:
     return found
 
 
-def parts(indices: Indices, numbers_each: int) -> Iterator[Indices]:
-    """The indices in parts that need ``MOST_NUMBERS`` numbers at most, or are single."""
-    step = max(1, MOST_NUMBERS // max(numbers_each, 1))
+def parts(indices: Indices, length: int) -> Iterator[Indices]:
+    """The indices in parts of at most that length, or single."""
+    step = max(1, length)
     return (indices[at : at + step] for at in range(0, len(indices), step))
