@@ -315,8 +315,11 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; every way out has its exit code and at most one line of complaint."""
-    signal.signal(signal.SIGTERM, _stop)
-    sys.exit(_guarded(lambda: cli.main(prog_name="curation-audit", standalone_mode=False)))
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        sys.exit(_guarded(lambda: cli.main(prog_name="curation-audit", standalone_mode=False)))
+    finally:  # of a process that goes on, and of its workers, a stop is not ours to catch
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(*_: object) -> None:

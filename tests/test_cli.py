@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -281,3 +282,10 @@ def test_the_default_audit_finds_the_leak_and_its_controls_do_not(example, tmp_p
     assert result.utility is not None
     assert result.utility.curated > result.utility.random_mean
     assert np.isfinite([result.utility.curated, result.utility.random_mean]).all()
+
+
+def test_the_handler_of_a_stop_goes_with_the_command(command):
+    """Workers that a process forks later would not die of it."""
+    before = signal.getsignal(signal.SIGTERM)
+    assert command("--help")[0] == 0
+    assert signal.getsignal(signal.SIGTERM) == before
