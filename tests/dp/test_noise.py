@@ -1,6 +1,7 @@
 """Noise for releases: the right distribution, never repeated, never copied.
 
 The noise has no seed, so these tests may fail by chance: each of them once in ``1 / ALARM`` runs.
+The wrong numbers that must be found lie 7 standard deviations of the statistic beyond the alarm.
 """
 
 import copy
@@ -40,15 +41,15 @@ def test_uniform_numbers_are_uniform():
     low_bits = (drawn * 2.0**BITS).astype(np.uint64) & np.uint64(255)
     assert stats.chisquare(np.bincount(low_bits.astype(int), minlength=256)).pvalue > ALARM
     # slightly wrong numbers are rejected
-    assert stats.kstest(drawn**1.03, "uniform").pvalue < ALARM
+    assert stats.kstest(drawn**1.08, "uniform").pvalue < ALARM
     assert stats.chisquare(counts + np.arange(256)).pvalue < ALARM
 
 
 def test_normal_numbers_are_normal_and_independent():
     drawn = SecureNoise().standard_normal((N,))
     assert stats.kstest(drawn, "norm").pvalue > ALARM
-    assert stats.kstest(drawn * 1.03, "norm").pvalue < ALARM
-    assert stats.kstest(drawn + 0.02, "norm").pvalue < ALARM
+    assert stats.kstest(drawn * 1.08, "norm").pvalue < ALARM
+    assert stats.kstest(drawn + 0.05, "norm").pvalue < ALARM
     for lag in (1, 2, 64):
         assert stats.pearsonr(drawn[:-lag], drawn[lag:]).pvalue > ALARM
     smooth = drawn[:-1] + 0.05 * drawn[1:]
