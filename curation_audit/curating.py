@@ -16,10 +16,11 @@ from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.checks import InputError
 from curation_audit.pipelines.base import SelectionRule
+from curation_audit.pipelines.picking import picked_rows
 from curation_audit.pipelines.pools import Pool
 from curation_audit.pipelines.protection import SELECTION
 from curation_audit.pipelines.protection.protect import Protected
-from curation_audit.pipelines.rules.cut import select, tie_hashes
+from curation_audit.pipelines.rules.cut import tie_hashes
 from curation_audit.release_store import Drawn, ReleaseStore
 from curation_audit.releases.release import Release
 from curation_audit.report.blocks import Block, Bullets, Heading, Paragraph
@@ -73,12 +74,10 @@ def pick(
             scores[at : at + len(block)] = release.score(block)
             at += len(block)
             advance(len(block))
-    salt = str(seed)
-    cut = select(scores, rule, _Ids(pool), salt=salt)
-    rows = cut.indices(scores, _Ids(pool))
+    rows = picked_rows(scores, rule, pool, seed)
     ids = pool.ids(rows)
     _check_distinct(ids)
-    best = np.lexsort((tie_hashes(ids, salt), -scores[rows]))
+    best = np.lexsort((tie_hashes(ids, str(seed)), -scores[rows]))
     n_unscored = int(np.isnan(scores).sum())
     return Picks([ids[i] for i in best.tolist()], scores[rows][best], len(pool), n_unscored)
 
@@ -152,19 +151,6 @@ def _checked(plan: AuditPlan) -> tuple[Protected, Path]:
         events=plan.events,
     )
     return protected, plan.ledger
-
-
-@dataclass(frozen=True, slots=True)
-class _Ids:
-    """The ids of a pool, looked up for tied rows only."""
-
-    pool: Pool
-
-    def __len__(self) -> int:
-        return len(self.pool)
-
-    def take(self, rows: Any) -> list[str]:
-        return self.pool.ids(rows)
 
 
 def _check_distinct(ids: list[str]) -> None:

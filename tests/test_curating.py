@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation_audit import curate_command, release_store
-from curation_audit.auditing.curation import tie_order
 from curation_audit.dp.budget_ledger import BudgetLedger
+from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.pipelines.rules.top import best_rows
 from curation_audit.releases.release import Release
 

@@ -13,8 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation_audit.checks import InputError, known_columns
-from curation_audit.pipelines.rules.cut import LARGEST, Cut, select
-from curation_audit.pipelines.rules.threshold import Threshold
+from curation_audit.pipelines.rules.cut import LARGEST, Cut, Levelled, select
 from curation_audit.releases.release import SCORE, Release
 from curation_audit.types import Floats, Mask
 
@@ -43,11 +42,11 @@ def pick(
     """The rows of a scored pool that a rule keeps, all their columns in their order, as a stream.
 
     The pool is read twice: only its scores and ids, which are held in memory, for the cut; then
-    all columns, batch by batch. A ``Cut`` or a ``Threshold`` needs the second alone.
+    all columns, batch by batch. A ``Cut`` or a rule of fixed levels needs the second alone.
 
     Args:
         source: a scored stream that can be read again, such as a data set of files.
-        rule: ``TopK``, ``TopFraction``, ``Threshold``, or a ``Cut`` made before.
+        rule: one of a single cut (see ``select``), or a ``Cut`` made before.
         id: the column of ids, by which rows of equal score are told apart.
         batch_rows: at most so many rows are read at once.
 
@@ -68,7 +67,7 @@ def cut_of(source: Any, rule: Any, id: str | None = None) -> Cut:
     """
     if isinstance(rule, Cut):
         return check_ids(rule, id)
-    if isinstance(rule, Threshold):
+    if isinstance(rule, Levelled):
         return select(np.empty(0), rule)
     if id is None:
         raise _no_ids()
@@ -113,7 +112,7 @@ def pick_frame(frame: "pd.DataFrame", rule: Any, id: str | None = None) -> "pd.D
 
     Args:
         frame: with a column ``dp_score``.
-        rule: ``TopK``, ``TopFraction``, ``Threshold``, or a ``Cut`` made before.
+        rule: one of a single cut (see ``select``), or a ``Cut`` made before.
         id: the column of ids, by which rows of equal score are told apart; by default the rows'
             numbers do it.
 

@@ -12,8 +12,7 @@ from curation_audit.adapters.arrow import (
     pick_frame,
     scores_of_frame,
 )
-from curation_audit.pipelines.rules.cut import Cut, select
-from curation_audit.pipelines.rules.threshold import Threshold
+from curation_audit.pipelines.rules.cut import Cut, Levelled, select
 from curation_audit.releases.release import SCORE, Release
 
 if TYPE_CHECKING:
@@ -38,12 +37,12 @@ def pick(frame: "dd.DataFrame", rule: Any, id: str | None = None) -> "dd.DataFra
     """The rows of a scored data frame that a rule keeps, in their order, when it is computed.
 
     Scores and ids are computed at once and held in memory, for the cut (a ``Cut`` or a
-    ``Threshold`` needs none of it); partitions are then filtered where they lie. Scores that are
+    rule of fixed levels does without); partitions are then filtered where they lie. Scores that are
     not stored are computed again, to the same bit.
 
     Args:
         frame: with a column ``dp_score``.
-        rule: ``TopK``, ``TopFraction``, ``Threshold``, or a ``Cut`` made before.
+        rule: one of a single cut (see ``select``), or a ``Cut`` made before.
         id: the column of ids, by which rows of equal score are told apart.
 
     Raises:
@@ -54,7 +53,7 @@ def pick(frame: "dd.DataFrame", rule: Any, id: str | None = None) -> "dd.DataFra
 
 
 def _cut(frame: "dd.DataFrame", rule: Any, id: str | None) -> Cut:
-    if isinstance(rule, Cut | Threshold) or id is None:
+    if isinstance(rule, Cut | Levelled) or id is None:
         return cut_of(None, rule, id)
     pool = frame[[SCORE, id]].compute()
     return select(pool[SCORE], rule, pool[id])

@@ -20,8 +20,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from curation_audit.adapters import arrow
 from curation_audit.checks import InputError, known_columns
-from curation_audit.pipelines.rules.cut import Cut
-from curation_audit.pipelines.rules.threshold import Threshold
+from curation_audit.pipelines.rules.cut import Cut, Levelled
 from curation_audit.releases.release import SCORE, Release
 
 BATCH_DOCUMENTS: Final = 1_000
@@ -90,10 +89,10 @@ class Keep(PipelineStep):  # type: ignore[misc]
     type = "🔻 - FILTER"
     name = "🔏 by dp_score"
 
-    def __init__(self, rule: Cut | Threshold, batch_size: int = BATCH_DOCUMENTS) -> None:
+    def __init__(self, rule: Cut | Levelled, batch_size: int = BATCH_DOCUMENTS) -> None:
         """Keep by a cut of the whole pool, or by a fixed threshold; neither needs other tasks."""
         super().__init__()
-        if not isinstance(rule, Cut | Threshold):
+        if not isinstance(rule, Cut | Levelled):
             hint = "one task knows only its own scores; make a Cut of all by cut_of()"
             raise InputError("rule", f"found {type(rule).__name__}", hint)
         self.cut, self.batch_size = arrow.cut_of(None, rule, "id"), batch_size
@@ -123,7 +122,7 @@ def cut_of(folder: Any, rule: Any, id: str = "id") -> Cut:
     Args:
         folder: what ``ParquetWriter`` wrote, or anything ``pyarrow.dataset.dataset`` understands.
             Of other files, make a table and call ``adapters.arrow.cut_of``.
-        rule: ``TopK``, ``TopFraction`` or ``Threshold``.
+        rule: one of a single cut (see ``select``).
         id: the column of the documents' ids.
 
     Raises:

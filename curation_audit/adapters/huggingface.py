@@ -13,8 +13,7 @@ from datasets import Dataset, Features, IterableDataset, Value
 
 from curation_audit.adapters.arrow import check_columns, check_ids, check_scored, cut_of, mask_of
 from curation_audit.checks import InputError
-from curation_audit.pipelines.rules.cut import Cut, select
-from curation_audit.pipelines.rules.threshold import Threshold
+from curation_audit.pipelines.rules.cut import Cut, Levelled, select
 from curation_audit.releases.release import SCORE, Release
 
 Rows = TypeVar("Rows", Dataset, IterableDataset)
@@ -52,12 +51,12 @@ def pick(ds: Rows, rule: Any, id: str | None = None, *, batch_size: int = BATCH_
     """The rows of a scored data set that a rule keeps, in their order; its format stays.
 
     A streamed data set is read twice: at once its scores and ids, which are held in memory, for
-    the cut (a ``Cut`` or a ``Threshold`` needs no such pass); all of it when what was picked is
+    the cut (a ``Cut`` or a rule of fixed levels does without); all of it when what was picked is
     read.
 
     Args:
         ds: one split with a column ``dp_score``.
-        rule: ``TopK``, ``TopFraction``, ``Threshold``, or a ``Cut`` made before.
+        rule: one of a single cut (see ``select``), or a ``Cut`` made before.
         id: the column of ids, by which rows of equal score are told apart. A ``Dataset`` can do
             without: the rows' numbers do it.
         batch_size: so many rows of a streamed data set at a time.
@@ -84,7 +83,7 @@ def _picked(ds: Dataset, rule: Any, id: str | None) -> Any:
 
 
 def _streamed_cut(ds: IterableDataset, rule: Any, id: str | None) -> Cut:
-    if isinstance(rule, Cut | Threshold) or id is None:
+    if isinstance(rule, Cut | Levelled) or id is None:
         return cut_of(None, rule, id)
     empty = pa.table({SCORE: pa.array([], pa.float64()), id: pa.nulls(0)})
     tables = list(ds.select_columns([SCORE, id]).with_format("arrow").iter(BATCH_ROWS))

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation_audit.adapters.arrow import check_columns, check_scored, cut_of, keep
-from curation_audit.pipelines.rules.cut import Cut
-from curation_audit.pipelines.rules.threshold import Threshold
+from curation_audit.pipelines.rules.cut import Cut, Levelled
 from curation_audit.releases.release import SCORE, Release
 from curation_audit.releases.table import columns_of, with_column
 
@@ -74,13 +73,13 @@ class ScoringActor:
 def pick(dataset: "ray.data.Dataset", rule: Any, id: str | None = None) -> "ray.data.Dataset":
     """The rows of a scored data set that a rule keeps, when they are read; nothing is sorted.
 
-    Only scores and ids come to the driver, for the cut (a ``Cut`` or a ``Threshold`` needs not even
-    these); blocks are then filtered where they lie. Write the scores first, or materialise them:
-    what is not stored is computed again, on a processor to the same bit.
+    Only scores and ids come to the driver, for the cut (a ``Cut`` or a rule of fixed
+    levels does without); blocks are then filtered where they lie. Write the scores first, or
+    materialise them: what is not stored is computed again, on a processor to the same bit.
 
     Args:
         dataset: with a column ``dp_score``.
-        rule: ``TopK``, ``TopFraction``, ``Threshold``, or a ``Cut`` made before.
+        rule: one of a single cut (see ``select``), or a ``Cut`` made before.
         id: the column of ids, by which rows of equal score are told apart.
 
     Raises:
@@ -94,7 +93,7 @@ def pick(dataset: "ray.data.Dataset", rule: Any, id: str | None = None) -> "ray.
 
 
 def _cut(dataset: "ray.data.Dataset", rule: Any, id: str | None) -> Cut:
-    if isinstance(rule, Cut | Threshold) or id is None:
+    if isinstance(rule, Cut | Levelled) or id is None:
         return cut_of(None, rule, id)
     columns = dataset.select_columns([SCORE, id])
     batches = columns.iter_batches(batch_format="pyarrow", batch_size=None)

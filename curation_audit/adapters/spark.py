@@ -12,8 +12,7 @@ from pyspark.sql import functions
 from pyspark.sql.types import BooleanType, DoubleType, StructField, StructType
 
 from curation_audit.adapters.arrow import check_columns, check_scored, cut_of, score_frame
-from curation_audit.pipelines.rules.cut import Cut
-from curation_audit.pipelines.rules.threshold import Threshold
+from curation_audit.pipelines.rules.cut import Cut, Levelled
 from curation_audit.releases.release import SCORE, Release
 
 if TYPE_CHECKING:
@@ -70,13 +69,13 @@ def score_column(release: Release) -> Callable[..., "Column"]:
 def pick(frame: "DataFrame", rule: Any, id: str | None = None) -> "DataFrame":
     """The rows of a scored data frame that a rule keeps; nothing is sorted or shuffled.
 
-    Only scores and ids come to the driver, for the cut (a ``Cut`` or a ``Threshold`` needs not even
-    these); partitions are then filtered where they lie. Write or cache the scores first: what is
-    not stored is computed again, to the same bit.
+    Only scores and ids come to the driver, for the cut (a ``Cut`` or a rule of fixed
+    levels does without); partitions are then filtered where they lie. Write or cache the scores
+    first: what is not stored is computed again, to the same bit.
 
     Args:
         frame: with a column ``dp_score``.
-        rule: ``TopK``, ``TopFraction``, ``Threshold``, or a ``Cut`` made before.
+        rule: one of a single cut (see ``select``), or a ``Cut`` made before.
         id: the column of ids, by which rows of equal score are told apart.
 
     Raises:
@@ -86,7 +85,7 @@ def pick(frame: "DataFrame", rule: Any, id: str | None = None) -> "DataFrame":
 
     check_scored(list(frame.columns), id)
     columns = [_column(name) for name in (SCORE, id) if name is not None]
-    if isinstance(rule, Cut | Threshold) or id is None:
+    if isinstance(rule, Cut | Levelled) or id is None:
         cut = cut_of(None, rule, id)
     else:
         cut = cut_of(frame.select(*columns).toArrow(), rule, id)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from curation_audit.auditing.curation import Curated, queried_rows, score_shadows, tie_order
+from curation_audit.auditing.curation import Curated, queried_rows, score_shadows
 from curation_audit.auditing.plan import AuditPlan, ScoreView
 from curation_audit.auditing.planting import planting_gap
 from curation_audit.observations import Candidates, Knowledge, Observation, Selection
 from curation_audit.pipelines.base import ALWAYS_IN
+from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.streams import Streams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 

@@ -11,7 +11,7 @@ from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
 from curation_audit.observations import Observation, Selection
 from curation_audit.pipelines.base import ALWAYS_IN, FittedModels
-from curation_audit.pipelines.rules.cut import tie_hashes
+from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
@@ -66,17 +66,6 @@ class Curated:
             ),
             np.concatenate(utility) if utility else None,
         )
-
-
-def tie_order(ids: Sequence[str], seed: int) -> Indices:
-    """The rank of every pool row by a keyed hash of its id, int64 (m,).
-
-    Equal scores are ordered by it, so that the picks depend neither on the order of the pool nor
-    on its shards.
-    """
-    rank = np.empty(len(ids), dtype=np.int64)
-    rank[np.argsort(tie_hashes(ids, str(seed)), kind="stable")] = np.arange(len(ids))
-    return rank
 
 
 def queried_rows(rank: Indices) -> Indices:

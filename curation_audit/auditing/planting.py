@@ -7,10 +7,11 @@ import numpy as np
 
 from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.attacks.planting import absurd_labels, along_influence, between
-from curation_audit.auditing.curation import score_shadows, tie_order
+from curation_audit.auditing.curation import score_shadows
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.observations import Linearisation, Planted
 from curation_audit.pipelines.base import ALWAYS_IN, Invertible, Rows
+from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.streams import Streams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Mask
 

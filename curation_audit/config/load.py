@@ -41,10 +41,10 @@ from curation_audit.dp.events import Event
 from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule, bound
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
+from curation_audit.pipelines.picking import check_pickable
 from curation_audit.pipelines.pools import Background, Pool, open_pool
 from curation_audit.pipelines.protection.base import Site
 from curation_audit.pipelines.protection.protect import Protected, protect
-from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.report.renderings import check_formats
 from curation_audit.streams import Streams
@@ -74,8 +74,7 @@ def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
         section = validated(tree)
         rule = built(("curate", "select"), build_rule, section.curate.select)
         pool = open_pool(_set_spec("public", section.public), file.resolve().parent)
-        if isinstance(rule, TopK | TopFraction):
-            rule.size(len(pool))
+        check_pickable(rule, pool)
         return Picking(pool, rule, section.seed)
 
 
@@ -192,7 +191,8 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
     # a rule that cannot pick from this pool says so here, where its place in the file is known
     if most_pool_rows is None:
-        rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)), None, data.pool)
+        tried = Streams(section.seed).for_shadows("load", (0,))  # a rule may draw
+        rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)), tried, data.pool)
     configuration = _resolved(section, as_written, rule, downstream, threat, attack)
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim)

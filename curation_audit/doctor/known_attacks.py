@@ -87,13 +87,13 @@ def trace() -> Outcome:
 
 def tie_order() -> Outcome:
     """Rows of equal score are picked by a keyed hash of their id, wherever they stand."""
-    from curation_audit.auditing import curation
+    from curation_audit.pipelines.rules import cut
     from curation_audit.pipelines.rules.top import best_rows
 
     names = [f"row {i}" for i in range(6)]
     picked = []
     for order in (names, names[::-1]):
-        ranks = curation.tie_order(order, 17)
+        ranks = cut.tie_order(order, 17)
         rows = best_rows(np.zeros((1, 6)), ranks, 3).indices
         picked.append(", ".join(sorted(order[row].removeprefix("row ") for row in rows)))
     expected = "0, 1, 4"

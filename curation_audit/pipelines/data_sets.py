@@ -80,10 +80,10 @@ def read_set(name: SetName, table: RawTable, roles: Roles) -> ReadSet:
         len(roles.features) == 1 and table.columns[roles.features[0]].ndim == 2,
         None if roles.label is None else _whole(table, roles.label, where, "label"),
         None if roles.unit is None else _whole(table, roles.unit, where, "unit"),
-        {column: _categories(table, column, where) for column in roles.groups},
+        {column: categories_of(table.columns[column], column, where) for column in roles.groups},
         roles.features,
         None if roles.content is None else _whole(table, roles.content, where, "text"),
-        None if roles.size is None else _sizes(table, roles.size, where),
+        None if roles.size is None else sizes_of(table.columns[roles.size], roles.size, where),
     )
 
 
@@ -156,10 +156,10 @@ def _whole(table: RawTable, column: str, where: str, role: str) -> tuple[str, ..
     return tuple(text for text in texts if text is not None)
 
 
-def _sizes(table: RawTable, column: str, where: str) -> Indices:
-    """A column of whole numbers, none of them missing or below 0."""
+def sizes_of(values: Column, column: str, where: str) -> Indices:
+    """A column of whole numbers, none of them missing or below 0, int64 (rows,)."""
     place = f"{where}, column {column!r}"
-    values = _numeric(table.columns[column], place)
+    values = _numeric(values, place)
     if values.ndim != 1:
         raise InputError(place, "holds vectors, expected one size per row", "name another")
     wrong = np.flatnonzero(~((values >= 0) & (values == np.floor(values)) & np.isfinite(values)))
@@ -169,9 +169,8 @@ def _sizes(table: RawTable, column: str, where: str) -> Indices:
     return values.astype(np.int64)
 
 
-def _categories(table: RawTable, column: str, where: str) -> tuple[str, ...]:
+def categories_of(values: Column, column: str, where: str) -> tuple[str, ...]:
     """A column of categories as text; what is missing is a category of its own."""
-    values = table.columns[column]
     place = f"{where}, column {column!r}"
     if values.ndim != 1:
         raise InputError(place, "holds vectors, expected one group per row", "name another")

@@ -9,7 +9,9 @@ import numpy as np
 
 from curation_audit.arrow_columns import column_from_arrow
 from curation_audit.checks import InputError, known_columns
-from curation_audit.pipelines.data_sets import ReadSet, as_text, read_set
+from curation_audit.pipelines.data_sets import ReadSet, as_text, categories_of, read_set, sizes_of
+from curation_audit.pipelines.rules.per_group import no_groups
+from curation_audit.pipelines.rules.token_budget import no_sizes
 from curation_audit.pipelines.sources.base import (
     ChooseColumns,
     Columns,
@@ -20,7 +22,7 @@ from curation_audit.pipelines.sources.base import (
 )
 from curation_audit.pipelines.sources.parquet import ParquetSource, parquet_schema
 from curation_audit.releases.table import columns_of
-from curation_audit.types import Features, Indices
+from curation_audit.types import Column, Features, Indices
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +43,22 @@ class Pool(Protocol):
 
     def ids(self, rows: Indices) -> list[str]:
         """The ids of some rows, which ascend."""
+        ...
+
+    def sizes(self) -> Indices:
+        """The size of every row, int64 (rows,).
+
+        Raises:
+            SettingError: where no column of sizes is named.
+        """
+        ...
+
+    def groups(self, by: str) -> tuple[str, ...]:
+        """The category of every row in a column of groups.
+
+        Raises:
+            SettingError: where no such column of groups is named.
+        """
         ...
 
 
@@ -79,17 +97,29 @@ class PoolInMemory:
         """See ``Pool.ids``."""
         return [self.rows.ids[i] for i in rows.tolist()]
 
+    def sizes(self) -> Indices:
+        """See ``Pool.sizes``."""
+        if self.rows.sizes is None:
+            raise no_sizes()
+        return self.rows.sizes
+
+    def groups(self, by: str) -> tuple[str, ...]:
+        """See ``Pool.groups``."""
+        if by not in self.rows.groups:
+            raise no_groups(by, self.rows.groups)
+        return self.rows.groups[by]
+
 
 @dataclass(frozen=True, slots=True)
 class ParquetPool:
     """Parquet files in the order of their names, each with the name that messages give it.
 
-    ``id`` is the column of ids, if there is one.
+    ``columns``: which of theirs hold what.
     """
 
     files: tuple[tuple[Path, str], ...]
     where: str
-    id: str | None
+    columns: Columns
     n_rows: int
 
     @classmethod
@@ -106,7 +136,7 @@ class ParquetPool:
                 raise InputError(where, problem, "expected files with the same columns")
             n_rows += n
         where = files[0][1] if len(files) == 1 else f"{source.path} ({len(files)} files)"
-        return cls(tuple(files), f"public ({where})", columns.id, n_rows)
+        return cls(tuple(files), f"public ({where})", columns, n_rows)
 
     def __len__(self) -> int:
         return self.n_rows
@@ -118,11 +148,11 @@ class ParquetPool:
 
     def ids(self, rows: Indices) -> list[str]:
         """See ``Pool.ids``; only the column of ids is read."""
-        if self.id is None:
+        if self.columns.id is None:
             return [f"row-{row + 1}" for row in rows.tolist()]
         found: list[str] = []
         at = 0
-        for table in self._tables((self.id,)):
+        for table in self._tables((self.columns.id,)):
             first, last = np.searchsorted(rows, (at, at + len(table)))
             if last > first:
                 part = table.column(0).take(rows[first:last] - at)
@@ -130,8 +160,26 @@ class ParquetPool:
             at += len(table)
         return found
 
+    def sizes(self) -> Indices:
+        """See ``Pool.sizes``."""
+        if self.columns.size is None:
+            raise no_sizes()
+        return sizes_of(self._column(self.columns.size), self.columns.size, self.where)
+
+    def groups(self, by: str) -> tuple[str, ...]:
+        """See ``Pool.groups``."""
+        if by not in self.columns.groups:
+            raise no_groups(by, self.columns.groups)
+        return categories_of(self._column(by), by, self.where)
+
+    def _column(self, name: str) -> Column:
+        """One column of all rows."""
+        place = f"{self.where}, column {name!r}"
+        parts = [column_from_arrow(table.column(0), place) for table in self._tables((name,))]
+        return np.concatenate(parts)
+
     def _texts(self, column: Any, rows: Indices) -> list[str]:
-        place = f"{self.where}, column {self.id!r}"
+        place = f"{self.where}, column {self.columns.id!r}"
         texts: list[str] = []
         for text, row in zip(as_text(column_from_arrow(column, place)), rows, strict=True):
             if text is None:

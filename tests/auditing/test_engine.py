@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from curation_audit.api import Pipeline, audit
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.chunks import run_curations
-from curation_audit.auditing.curation import measure_utility, tie_order
+from curation_audit.auditing.curation import measure_utility
 from curation_audit.auditing.engine import utility_of
 from curation_audit.auditing.plan import AttackSettings, RunSettings, Threat
 from curation_audit.auditing.progress import Silence
@@ -26,6 +26,7 @@ from curation_audit.game import check_pairs, paired_inclusion
 from curation_audit.observations import STAGES
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.downstream.mlp import Mlp
+from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.classifier import Classifier

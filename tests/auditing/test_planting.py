@@ -10,7 +10,6 @@ from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.auditing import chunks
 from curation_audit.auditing.adversary import knowledge_of, seen_by
 from curation_audit.auditing.chunks import Task, run_curations, run_task
-from curation_audit.auditing.curation import tie_order
 from curation_audit.auditing.evidence import draw_game
 from curation_audit.auditing.forecast import forecast
 from curation_audit.auditing.plan import AttackSettings, RunSettings, Threat
@@ -26,6 +25,7 @@ from curation_audit.game import paired_inclusion
 from curation_audit.observations import Planted
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc

@@ -9,10 +9,11 @@ from scipy import special, stats
 
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.trace import Trace
-from curation_audit.auditing import curation, evidence
+from curation_audit.auditing import evidence
 from curation_audit.doctor import CHECKS, null_calibration, planted_violations, this_machine
 from curation_audit.doctor.base import Check, agrees, perform
 from curation_audit.dp import calibration, claims, composed, gaussian_sum, ledger, top_k_budget
+from curation_audit.pipelines.rules import cut
 from curation_audit.statistics import auc, bounds, ceilings, gdp, zcdp
 from curation_audit.statistics.bounds import clopper_pearson as cp
 from curation_audit.statistics.bounds import joint_beta, one_run, pair_mean
@@ -136,7 +137,7 @@ BREAKS = {
     ],
     "known answers: tracing a mean": [patch(Trace, "evidence", other_candidates)],
     "known answers: order of ties": [
-        instead(curation, "tie_order", lambda ids, seed: np.arange(len(ids)))
+        instead(cut, "tie_order", lambda ids, seed: np.arange(len(ids)))
     ],
     "known answers: calibrated noise": [patch(calibration, "mu_for", longer)],
     "known answers: composed events": [

@@ -93,6 +93,55 @@ def threshold(scores: Sequence[float], minimum: float) -> list[int]:
     return [row for row, score in enumerate(scores) if score >= minimum]
 
 
+def between(scores: Sequence[float], low: float, high: float) -> list[int]:
+    return [row for row, score in enumerate(scores) if low <= score <= high]
+
+
+def token_budget(
+    scores: Sequence[float], tie_order: Sequence[int], sizes: Sequence[int], budget: int
+) -> list[int]:
+    """Best rows first, until one does not fit."""
+    kept: list[int] = []
+    for row in sorted(range(len(scores)), key=lambda row: (-scores[row], tie_order[row])):
+        if sum(sizes[i] for i in kept) + sizes[row] > budget:
+            break
+        kept.append(row)
+    return sorted(kept)
+
+
+def per_group(
+    scores: Sequence[float], tie_order: Sequence[int], groups: Sequence[str], quotas: dict[str, int]
+) -> list[int]:
+    """The best rows of every group by itself."""
+    kept: list[int] = []
+    for name, quota in quotas.items():
+        own = [row for row, group in enumerate(groups) if group == name]
+        best = top_k([scores[row] for row in own], [tie_order[row] for row in own], quota)
+        kept += [own[i] for i in best]
+    return sorted(kept)
+
+
+def gumbel_top_k(
+    scores: Sequence[float],
+    tie_order: Sequence[int],
+    noise: Sequence[float],
+    k: int,
+    temperature: float,
+) -> list[int]:
+    """The k largest of scores over the temperature plus noise, which goes by the rank of a row."""
+    noisy = [score / temperature + noise[tie_order[row]] for row, score in enumerate(scores)]
+    return top_k(noisy, tie_order, k)
+
+
+def pareto(
+    scores: Sequence[float], tie_order: Sequence[int], drawn: Sequence[float], alpha: float
+) -> list[int]:
+    """A draw from 1 on with tail ``x^-alpha`` beyond ``2 - score``, one by the rank of each row."""
+    return [
+        row for row, score in enumerate(scores) if drawn[tie_order[row]] ** (-1 / alpha) > 2 - score
+    ]
+
+
 def logistic_model(
     rows: np.ndarray, labels: np.ndarray, n_classes: int, l2: float, asked: np.ndarray
 ) -> np.ndarray:
@@ -137,18 +186,55 @@ def mlp_model(
         network.append(layer)
         if i + 2 < len(widths):
             network.append(torch.nn.ReLU())
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+    train_module(
+        network,
+        rows,
+        labels,
+        order.random((epochs, len(rows))),
+        batch_size=batch_size,
+        optimiser=lambda parameters: torch.optim.SGD(
+            parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+        ),
     )
+    return module_says(network, asked)
+
+
+def train_module(
+    network: torch.nn.Module,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    draws: np.ndarray,
+    *,
+    batch_size: int,
+    optimiser: Callable[..., torch.optim.Optimizer],
+    schedule: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
+    after_epoch: Callable[[], bool] = lambda: True,
+) -> None:
+    """Train one network under autograd and torch's own optimiser and schedule, in place.
+
+    Each epoch takes the rows by the ranks of its uniform numbers ``draws`` (epochs, rows), and is
+    the last if ``after_epoch()`` says so by False.
+    """
+    update = optimiser(network.parameters())
+    rates = None if schedule is None else schedule(update)
     features, classes = torch.as_tensor(rows, dtype=torch.float64), torch.as_tensor(labels)
-    draws = order.random((epochs, len(rows)))
-    for epoch in range(epochs):
-        ranked = sorted(range(len(rows)), key=lambda row: draws[epoch, row])
+    for drawn in draws:
+        ranked = sorted(range(len(rows)), key=lambda row: drawn[row])
+        network.train()
         for start in range(0, len(rows), batch_size):
             batch = ranked[start : start + batch_size]
-            optimiser.zero_grad()
+            update.zero_grad()
             torch.nn.functional.cross_entropy(network(features[batch]), classes[batch]).backward()
-            optimiser.step()
+            update.step()
+        if rates is not None:
+            rates.step()
+        if not after_epoch():
+            return
+
+
+def module_says(network: torch.nn.Module, asked: np.ndarray) -> np.ndarray:
+    """Class probabilities (asked rows, C) of one network."""
+    network.eval()
     with torch.no_grad():
         logits = network(torch.tensor(asked, dtype=torch.float64))
         return torch.softmax(logits, dim=1).numpy()

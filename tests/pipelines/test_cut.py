@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation_audit.auditing.curation import tie_order
 from curation_audit.checks import InputError, SettingError
-from curation_audit.pipelines.rules.cut import LARGEST, Cut, order_keys, select, tie_hashes
+from curation_audit.pipelines.rules.cut import (
+    LARGEST,
+    Cut,
+    order_keys,
+    select,
+    tie_hashes,
+    tie_order,
+)
+from curation_audit.pipelines.rules.levels import Nonnegative, OccupiedClusters, ScoreRange
+from curation_audit.pipelines.rules.sampled import GumbelTopK
 from curation_audit.pipelines.rules.threshold import Threshold
-from curation_audit.pipelines.rules.top import TopFraction, TopK, best_rows
+from curation_audit.pipelines.rules.top import Greedy, TopFraction, TopK, best_rows
 
 # few different values, so that most rows are tied
 VALUES = [-math.inf, -1.5, -5e-324, -0.0, 0.0, 5e-324, 1.0, 1.0 + 2**-52, math.inf, math.nan]
@@ -73,6 +81,20 @@ def test_a_threshold_keeps_what_reaches_it(scores, minimum):
     cut = select(scores, Threshold(minimum=minimum))
     assert cut == Cut(minimum, LARGEST, "0")
     assert cut.mask(scores).tolist() == [score >= minimum for score in scores]
+
+
+@given(scores=columns, ends=st.tuples(*[st.sampled_from([-1.5, -0.0, 5e-324, 1.0, 9.0])] * 2))
+def test_a_range_keeps_what_lies_within(scores, ends):
+    low, high = sorted(ends)
+    cut = select(scores, ScoreRange(low=low, high=high))
+    assert cut.mask(scores).tolist() == [low <= score <= high for score in scores]
+
+
+def test_other_rules_of_one_level_are_thresholds():
+    assert select([], Nonnegative()) == select([], Threshold(minimum=0.0))
+    assert select([], OccupiedClusters(least=2.0)) == select([], Threshold(minimum=2.0))
+    scores = [3.0, 1.0, 2.0]
+    assert select(scores, Greedy(k=2)) == select(scores, TopK(k=2))
 
 
 @given(scores=columns, k=st.integers(1, 40), data=st.data())
@@ -227,6 +249,8 @@ def test_ids_of_other_rows_are_refused():
 def test_a_rule_that_is_no_cut_is_refused():
     with pytest.raises(SettingError, match="rule: found int; expected TopK, TopFraction or Thr"):
         select(np.zeros(3), 2)
+    with pytest.raises(SettingError, match="rule: found GumbelTopK; it draws noise, so that the"):
+        select(np.zeros(3), GumbelTopK(k=1))
 
 
 # keys and hashes

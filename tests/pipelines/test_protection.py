@@ -237,7 +237,9 @@ def test_a_private_scorer_takes_any_rule_and_noise_on_picks_a_fixed_number():
     assert of.rule == TopFraction(fraction=0.2)
     noisy = protected(CASES["noisy_top_k, gumbel"], rule=TopFraction(fraction=0.2))
     assert noisy.rule.k == round(0.2 * M)
-    with pytest.raises(SettingError, match=r"curate.select: found k = 61, but the pool has 60 rows"):
+    with pytest.raises(
+        SettingError, match=r"curate.select: found k = 61, but the pool has 60 rows"
+    ):
         protected(CASES["noisy_top_k, gumbel"], rule=TopK(k=M + 1))
 
 

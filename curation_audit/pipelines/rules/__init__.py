@@ -7,11 +7,23 @@ To add one: write ``rules/<name>.py``, add a line to ``RULES`` and a row to ``CA
 from typing import Final
 
 from curation_audit.pipelines.base import SelectionRule
+from curation_audit.pipelines.rules.levels import Nonnegative, OccupiedClusters, ScoreRange
+from curation_audit.pipelines.rules.per_group import PerGroup
+from curation_audit.pipelines.rules.sampled import GumbelTopK, Pareto
 from curation_audit.pipelines.rules.threshold import Threshold
-from curation_audit.pipelines.rules.top import TopFraction, TopK
+from curation_audit.pipelines.rules.token_budget import TokenBudget
+from curation_audit.pipelines.rules.top import Greedy, TopFraction, TopK
 
 RULES: Final[dict[str, type[SelectionRule]]] = {
+    "greedy": Greedy,
+    "gumbel_top_k": GumbelTopK,
+    "nonnegative": Nonnegative,
+    "occupied_clusters": OccupiedClusters,
+    "pareto": Pareto,
+    "per_group": PerGroup,
+    "range": ScoreRange,
     "threshold": Threshold,
+    "token_budget": TokenBudget,
     "top_fraction": TopFraction,
     "top_k": TopK,
 }

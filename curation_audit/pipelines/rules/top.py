@@ -1,4 +1,4 @@
-"""The best k rows, or the best fraction of the pool."""
+"""The best k rows, the best fraction of the pool, or the first rows of a greedy order."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -66,19 +66,43 @@ class TopFraction:
         return best_rows(scores, tie_order, self.size(scores.shape[1]))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greedy(TopK):
+    """The first ``k`` rows of the order in which a greedy scorer took them.
+
+    For scorers such as ``flqmi``, whose scores fall along that order: the best k rows are its first
+    k. Ask for no more than the scorer's own ``k``, as rows after that were never taken.
+    """
+
+    name: ClassVar[str] = "greedy"
+
+
 def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
     """The k largest scores of every row (S, m); of equal scores the lower ``tie_order`` wins.
 
     Raises:
         SettingError: if the pool has fewer than k rows.
     """
-    n_shadows, n_pool = scores.shape
+    n_pool = scores.shape[1]
     _at_most(k, n_pool)
+    return picks_of(ranking(scores, tie_order)[:, :k], n_pool)
+
+
+def ranking(scores: Scores, tie_order: Indices) -> Indices:
+    """The pool rows of every shadow, the best first, (S, m) -> (S, m).
+
+    Of equal scores the lower ``tie_order`` comes first; rows without a score (NaN) come last.
+    """
     in_tie_order = np.argsort(tie_order)
-    by_score = np.argsort(-scores[:, in_tie_order], axis=1, kind="stable")[:, :k]
-    picked = np.sort(in_tie_order[by_score], axis=1)
+    ranked: Indices = in_tie_order[np.argsort(-scores[:, in_tie_order], axis=1, kind="stable")]
+    return ranked
+
+
+def picks_of(rows: Indices, n_pool: int) -> Selection:
+    """The selection of the same number of rows of every shadow, int64 (S, k), in any order."""
+    n_shadows, k = rows.shape
     offsets = np.arange(n_shadows + 1, dtype=np.int64) * k
-    return Selection(picked.ravel().astype(np.int64), offsets, n_pool)
+    return Selection(np.sort(rows, axis=1).ravel().astype(np.int64), offsets, n_pool)
 
 
 def _at_most(k: int, n_pool: int) -> int:
