@@ -6,6 +6,7 @@ grants beside the observation; what it does not grant is ``None``.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -22,6 +23,8 @@ from curation_audit.types import (
 )
 
 T = TypeVar("T")
+RELATIVE_RANK: Final = 1e-10
+"""Directions in which a covariance is smaller, relative to its largest, count as none."""
 ObservedStage: TypeAlias = Literal["scores", "selection", "model"]
 OBSERVED_STAGES: tuple[ObservedStage, ...] = ("scores", "selection", "model")
 # "joint" is all that is observed, attacked together
@@ -144,7 +147,7 @@ class Candidates:
         return sums / np.bincount(self.unit, minlength=self.n_candidates)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Linearisation:
     """A scorer with linear scores as an M-estimator, linearised where every coin is one half.
 
@@ -160,6 +163,23 @@ class Linearisation:
     covariance: Floats  # (p, p)
     slopes: Mask  # (p,)
     noise: Floats | None = None  # (p, p)
+
+    @cached_property
+    def whitening(self) -> Floats:
+        """``Sigma^-1 a_n`` of every candidate's influence a_n and the covariance Sigma, (p, N)."""
+        return _whitening(self.covariance, self.influence)
+
+    @cached_property
+    def whitening_of_slopes(self) -> Floats:
+        """The same where only the slopes are seen, (slopes, N)."""
+        seen = self.slopes
+        return _whitening(self.covariance[np.ix_(seen, seen)], self.influence[:, seen])
+
+
+def _whitening(covariance: Floats, influence: Floats) -> Floats:
+    inverse = np.linalg.pinv(covariance, rcond=RELATIVE_RANK, hermitian=True)
+    solved: Floats = inverse @ influence.T
+    return solved
 
 
 @dataclass(frozen=True, slots=True)

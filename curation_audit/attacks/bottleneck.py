@@ -6,7 +6,6 @@ from typing import ClassVar
 import numpy as np
 
 from curation_audit.attacks.base import OtherPairs, known_linearisation
-from curation_audit.attacks.linear import whitened
 from curation_audit.attacks.signals import known_at_pool, log_odds
 from curation_audit.attacks.smoothing import kernel_of, smoothed
 from curation_audit.observations import Knowledge, Observation, Stage
@@ -56,4 +55,5 @@ class Bottleneck:
         )
         moved = np.where(inclusion, 0.5, -0.5) @ linearised.influence[:, linearised.slopes]
         guess = smoothed(kernel, moved, OtherPairs.of(knowledge, inclusion))
-        return whitened(guess, linearised, linearised.slopes)
+        evidence: Evidence = guess @ linearised.whitening_of_slopes
+        return evidence

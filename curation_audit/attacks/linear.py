@@ -1,12 +1,13 @@
 """Scorers with linear scores: recover what they released, and trace candidates in it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from curation_audit.attacks.base import OtherPairs, known_pool
-from curation_audit.observations import Knowledge, Linearisation, Observation
+from curation_audit.observations import RELATIVE_RANK, Knowledge, Linearisation, Observation
 from curation_audit.types import Evidence, Features, Floats, Mask
 
-RELATIVE_RANK = 1e-10
 RELATIVE_RIDGE = 1e-6
 
 
@@ -30,42 +31,55 @@ def released_vectors(pool: Features, scores: Features) -> Floats:
     return vectors
 
 
-def directions_of_masks(pool: Features, mask: Mask | Floats, linearised: Linearisation) -> Floats:
-    """The slopes that best explain which rows were picked, or how likely, (S, slopes).
+@dataclass(frozen=True, slots=True)
+class Discriminant:
+    """Linear discriminant analysis of what a ranking of the pool shows of a linear scorer.
 
-    Linear discriminant analysis: the difference between the picked rows' mean and the pool's,
-    whitened by the pool. Its length is unknown and set so that the scores it gives have the
-    spread of the reference scorer's.
+    ``slopes`` bool (p,) are the coordinates that it shows; ``mean`` (q,) and ``covariance`` (q, q)
+    are the pool's in these, ``inverse`` that of the covariance with a ridge, and ``length`` the
+    spread of the reference scorer's scores.
     """
-    design = np.asarray(pool, dtype=np.float64)[:, linearised.slopes]
-    design = design - design.mean(axis=0)
-    picked = mask.astype(np.float64)
-    sizes = np.maximum(picked.sum(axis=1, keepdims=True), 1)
-    covariance = design.T @ design / design.shape[0]
-    ridge = RELATIVE_RIDGE * np.trace(covariance) / covariance.shape[0]
-    inverse = np.linalg.pinv(covariance + ridge * np.eye(covariance.shape[0]), hermitian=True)
-    directions = picked @ design / sizes @ inverse
-    spread = np.sqrt(np.einsum("sp,pq,sq->s", directions, covariance, directions))[:, None]
-    reference = linearised.reference[linearised.slopes]
-    target = np.sqrt(reference @ covariance @ reference)
-    scaled: Floats = directions * (target / np.where(spread > 0, spread, 1))
-    return scaled
+
+    slopes: Mask
+    mean: Floats
+    covariance: Floats
+    inverse: Floats
+    length: float
+
+    @classmethod
+    def of(cls, pool: Features, linearised: Linearisation) -> "Discriminant":
+        """That of pool rows (m, p)."""
+        slopes = linearised.slopes
+        design = np.asarray(pool, dtype=np.float64)[:, slopes]
+        mean = design.mean(axis=0)
+        design = design - mean
+        covariance = design.T @ design / design.shape[0]
+        ridge = RELATIVE_RIDGE * np.trace(covariance) / covariance.shape[0]
+        inverse = np.linalg.pinv(covariance + ridge * np.eye(covariance.shape[0]), hermitian=True)
+        reference = linearised.reference[slopes]
+        length = float(np.sqrt(reference @ covariance @ reference))
+        return cls(slopes, mean, covariance, inverse, length)
+
+    def directions(self, pool: Features, mask: Mask | Floats) -> Floats:
+        """The slopes that best explain which rows were picked, or how likely, (S, m) -> (S, q).
+
+        The difference between the picked rows' mean and the pool's, whitened by the pool. Its
+        length is unknown and set so that its scores have the spread of the reference scorer's.
+        """
+        picked = mask.astype(np.float64)
+        sizes = picked.sum(axis=1, keepdims=True)
+        sums = (picked @ np.asarray(pool, dtype=np.float64))[:, self.slopes] - sizes * self.mean
+        directions = sums / np.maximum(sizes, 1) @ self.inverse
+        spread = np.sqrt(np.einsum("sp,pq,sq->s", directions, self.covariance, directions))[:, None]
+        scaled: Floats = directions * (self.length / np.where(spread > 0, spread, 1))
+        return scaled
 
 
-def traced(
-    vectors: Floats, linearised: Linearisation, observed: Mask, others: OtherPairs
-) -> Evidence:
+def traced(vectors: Floats, whitening: Floats, others: OtherPairs) -> Evidence:
     """Whitened correlation of each shadow's deviation with each candidate's influence, (S, N).
 
-    ``(w_s - mean of the other pairs)' Sigma^-1 a_n`` over the observed coordinates, where a_n is
-    the shift that candidate n causes and Sigma the covariance over all coins.
+    ``(w_s - mean of the other pairs)' Sigma^-1 a_n``, with a_n the shift that candidate n causes and
+    Sigma the covariance over all coins: ``whitening`` of the ``Linearisation``, (p, N).
     """
-    return whitened(vectors - others.means_of_shadows(vectors), linearised, observed)
-
-
-def whitened(deviations: Floats, linearised: Linearisation, observed: Mask) -> Evidence:
-    """``deviation_s' Sigma^-1 a_n`` over the observed coordinates: (S, p) -> (S, N)."""
-    covariance = linearised.covariance[np.ix_(observed, observed)]
-    inverse = np.linalg.pinv(covariance, rcond=RELATIVE_RANK, hermitian=True)
-    evidence: Evidence = deviations @ inverse @ linearised.influence[:, observed].T
+    evidence: Evidence = (vectors - others.means_of_shadows(vectors)) @ whitening
     return evidence

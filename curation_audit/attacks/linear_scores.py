@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
-from curation_audit.observations import Knowledge, Observation
+from curation_audit.observations import RELATIVE_RANK, Knowledge, Observation
 from curation_audit.types import Features, Floats, Inclusion, Scores
 
-RELATIVE_RANK = 1e-10
 POOL_ROWS_PER_BLOCK = 8192
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from curation_audit.attacks.base import OtherPairs, known_linearisation, known_pool
-from curation_audit.attacks.linear import directions_of_masks, traced, whitened
+from curation_audit.attacks.linear import Discriminant, traced
 from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Evidence, Inclusion
@@ -43,8 +43,13 @@ class MaskTrace:
         """Float64 (S, N)."""
         linearised = known_linearisation(knowledge)
         mask = observation.selection.mask()
-        directions = directions_of_masks(known_pool(knowledge), mask, linearised)
+        pool = known_pool(knowledge)
+        discriminant = observation.derived(
+            "discriminant", (pool, linearised), lambda: Discriminant.of(pool, linearised)
+        )
+        directions = discriminant.directions(pool, mask)
         if self.center == "nothing":
-            return whitened(directions, linearised, linearised.slopes)
+            evidence: Evidence = directions @ linearised.whitening_of_slopes
+            return evidence
         others = OtherPairs.of(knowledge, inclusion)
-        return traced(directions, linearised, linearised.slopes, others)
+        return traced(directions, linearised.whitening_of_slopes, others)

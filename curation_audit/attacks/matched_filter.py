@@ -43,18 +43,24 @@ class MatchedFilter:
         streams: ShadowStreams,
     ) -> Evidence:
         """Float64 (S, N)."""
-        moves = Moves.shown(observation, knowledge)
+        shown = Moves.shown(observation, knowledge)
+        moves = observation.derived("moves by variance", (shown,), lambda: by_variance(shown))
         return matched(moves, inclusion, OtherPairs.of(knowledge, inclusion))
+
+
+def by_variance(moves: Moves) -> Moves:
+    """Along the axes of what all coins and the noise of a mechanism add up to."""
+    covariance = moves.shifts.T @ moves.shifts / 4 + moves.added
+    return moves.along(np.linalg.eigh(covariance)[1])
 
 
 def matched(moves: Moves, inclusion: Inclusion, others: OtherPairs) -> Evidence:
     """``a' Sigma^-1 (x - mean) / (1 - a' Sigma^-1 a / 4)`` for every candidate's shift a.
 
-    ``Sigma = 1/4 sum a a' + noise`` covers all coins; the denominator takes the candidate's own
-    coin out of it (Sherman & Morrison).
+    ``Sigma = 1/4 sum a a' + noise`` covers all coins, and is diagonal for moves ``by_variance``; the
+    denominator takes the candidate's own coin out of it (Sherman & Morrison).
     """
-    variance, basis = np.linalg.eigh(moves.shifts.T @ moves.shifts / 4 + moves.added)
-    moves = moves.along(basis)
+    variance = (moves.shifts**2).sum(axis=0) / 4 + np.diag(moves.added)
     left = unexplained(moves, inclusion, others)[1] - np.diag(moves.added)
     noise = np.maximum(np.repeat(left, 2, axis=0), moves.rounding[:, None])
     weights = 1 / (np.maximum(variance, 0) + noise)  # (S, r)

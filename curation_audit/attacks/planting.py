@@ -7,8 +7,7 @@ measured, and their margins to the threshold are corrected, by whoever can run i
 
 import numpy as np
 
-from curation_audit.attacks.linear import RELATIVE_RANK
-from curation_audit.observations import Linearisation
+from curation_audit.observations import RELATIVE_RANK, Linearisation
 from curation_audit.types import Features, Floats, Indices, Labels, Mask
 
 N_TRIED = 4

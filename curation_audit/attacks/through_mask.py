@@ -7,7 +7,7 @@ import numpy as np
 
 from curation_audit import checks
 from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order, known_pool
-from curation_audit.attacks.linear import directions_of_masks, whitened
+from curation_audit.attacks.linear import Discriminant
 from curation_audit.attacks.signals import (
     known_at_pool,
     log_odds,
@@ -66,10 +66,16 @@ class ThroughMask:
         linearised = knowledge.linearisation
         if linearised is not None:
             pool = known_pool(knowledge)[queried]
-            vectors = directions_of_masks(pool, guess, linearised)
-            known = directions_of_masks(pool, picked, linearised)
+            discriminant = observation.derived(
+                "discriminant of queried rows",
+                (known_pool(knowledge), queried, linearised),
+                lambda: Discriminant.of(pool, linearised),
+            )
+            vectors = discriminant.directions(pool, guess)
+            known = discriminant.directions(pool, picked)
             deviations = vectors - others.means_of_shadows(known)
-            return whitened(deviations, linearised, linearised.slopes)
+            of_linear: Evidence = deviations @ linearised.whitening_of_slopes
+            return of_linear
         evidence = np.zeros(inclusion.shape)
         for rows in nearest_queried(knowledge, self.rows).T:
             evidence += soft_pick_ratio(guess[:, rows], picked[:, rows], inclusion, others)

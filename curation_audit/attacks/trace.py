@@ -42,4 +42,4 @@ class Trace:
         linearised = known_linearisation(knowledge)
         vectors = shown_vectors(observation, knowledge)
         others = OtherPairs.of(knowledge, inclusion)
-        return traced(vectors, linearised, np.ones(vectors.shape[1], dtype=bool), others)
+        return traced(vectors, linearised.whitening, others)

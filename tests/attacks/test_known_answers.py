@@ -13,7 +13,7 @@ from curation_audit.attacks.base import OtherPairs, in_first, in_shadow_order
 from curation_audit.attacks.best_row import best_rows
 from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.gaussian import floored, gaussian_evidence
-from curation_audit.attacks.linear import directions_of_masks, released_vectors, traced, whitened
+from curation_audit.attacks.linear import Discriminant, released_vectors, traced
 from curation_audit.attacks.lira_best_row import LiraBestRow
 from curation_audit.attacks.mask_trace import MaskTrace
 from curation_audit.attacks.moments import MIN_PAIRS_FOR_OWN_VARIANCE
@@ -287,7 +287,7 @@ def test_directions_are_recovered_from_picks():
     mask = (scores >= np.quantile(scores, 0.9, axis=0)).T
     design = np.column_stack([pool, np.ones(len(pool))])
     reference, slopes = np.array([1.0, -2.0, 0.5, 0.0, 3.0, 9.0]), np.arange(6) < 5
-    found = directions_of_masks(design, mask, unit_linearisation(reference, slopes))
+    found = Discriminant.of(design, unit_linearisation(reference, slopes)).directions(design, mask)
     assert found.shape == (8, 5)
     for recovered, true in zip(found, weights, strict=True):
         assert np.corrcoef(pool @ recovered, pool @ true)[0, 1] > 0.999
@@ -302,7 +302,7 @@ def test_directions_of_empty_picks_are_finite():
     mask = np.zeros((4, 50), dtype=bool)
     mask[1, :5] = True
     every = np.ones(3, dtype=bool)
-    found = directions_of_masks(pool, mask, unit_linearisation(np.ones(3), every))
+    found = Discriminant.of(pool, unit_linearisation(np.ones(3), every)).directions(pool, mask)
     assert found[0].tolist() == [0.0, 0.0, 0.0]
     assert np.isfinite(found).all()
 
@@ -317,18 +317,18 @@ def test_tracing_equals_the_loop():
         np.array([True, True, False, True]),
     )
     vectors = rng.standard_normal((6, 4))
-    whole, others = np.ones(4, dtype=bool), OtherPairs(np.ones(3, dtype=bool))
+    others = OtherPairs(np.ones(3, dtype=bool))
     for s, n in itertools.product(range(6), range(3)):
         rest = [t for t in range(6) if t // 2 != s // 2]
         shift = vectors[s] - vectors[rest].mean(axis=0)
         expected = shift @ np.linalg.solve(linear.covariance, linear.influence[n])
-        assert traced(vectors, linear, whole, others)[s, n] == pytest.approx(expected)
+        assert traced(vectors, linear.whitening, others)[s, n] == pytest.approx(expected)
     # with one coordinate unseen its marginal covariance counts, not the conditional one
     seen = [0, 1, 3]
     expected = vectors[:, seen] @ np.linalg.solve(
         linear.covariance[np.ix_(seen, seen)], linear.influence[:, seen].T
     )
-    np.testing.assert_allclose(whitened(vectors[:, seen], linear, linear.slopes), expected)
+    np.testing.assert_allclose(vectors[:, seen] @ linear.whitening_of_slopes, expected)
 
 
 # --- linearisation against refitting ----------------------------------------------------------

@@ -10,7 +10,7 @@ from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import OtherPairs
 from curation_audit.attacks.known_others import of_known_others
 from curation_audit.attacks.linear_scores import Moves, unexplained
-from curation_audit.attacks.matched_filter import matched
+from curation_audit.attacks.matched_filter import by_variance, matched
 from curation_audit.observations import KNOWABLE, Knowledge, Linearisation, Observation, Selection
 from curation_audit.pipelines.scorers import Mean
 from curation_audit.statistics import PairedEvidence, clustered_auc
@@ -121,7 +121,7 @@ def test_the_matched_filter_is_the_ratio_of_two_gaussians(mechanism):
     """With the covariance of all other candidates written out, for each candidate in turn."""
     inclusion, moves = some_moves(mechanism=mechanism)
     others = OtherPairs(np.ones(6, dtype=bool))
-    found = matched(moves, inclusion, others)
+    found = matched(by_variance(moves), inclusion, others)
     basis = np.linalg.eigh(moves.shifts.T @ moves.shifts / 4 + moves.added)[1]
     turned = moves.along(basis)
     extra = unexplained(turned, inclusion, others)[1] - np.diag(turned.added)
