@@ -1,7 +1,7 @@
 """The Python interface: the command line's audit, on files or on arrays and data frames."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from curation_audit.pipelines.base import Downstream, Scorer, SelectionRule, bou
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.downstream import DOWNSTREAM
+from curation_audit.pipelines.downstream.fitting import check_fits
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.protection.protect import (
     Protected,
@@ -118,6 +119,8 @@ class Pipeline:
             targets=None if targets == "all" else targets,
             streams=Streams(self.seed),
         )
+        if train is not None:
+            check_fits(train, data.pool)
         as_given = scorer
         with one_thread():  # the same bits whatever the machine does beside
             scorer = bound(scorer, data.pool)
@@ -169,17 +172,13 @@ class Pipeline:
     def _downstream(self) -> Downstream | None:
         if not isinstance(self.train, str):
             return self.train
-        if self.train not in DOWNSTREAM:
-            raise InputError("train", f"found {self.train!r}", did_you_mean(self.train, DOWNSTREAM))
-        return DOWNSTREAM[self.train]()
+        made: Downstream = _by_name("train", self.train, DOWNSTREAM)
+        return made
 
     def _scorer(self) -> Scorer:
         if isinstance(self.scorer, str):
-            if self.scorer not in SCORERS:
-                raise InputError(
-                    "scorer", f"found {self.scorer!r}", did_you_mean(self.scorer, SCORERS)
-                )
-            return SCORERS[self.scorer]()
+            named: Scorer = _by_name("scorer", self.scorer, SCORERS)
+            return named
         if not callable(self.scorer):
             if hasattr(self.scorer, "fit"):
                 return self.scorer
@@ -195,6 +194,23 @@ class Pipeline:
                 "name a version, and change it whenever the function changes",
             )
         return CallableScorer(function=self.scorer, version=self.scorer_version)
+
+
+def _by_name(place: str, name: str, registry: Mapping[str, type[Any]]) -> Any:
+    """A part with its default settings.
+
+    Raises:
+        InputError: for an unknown name, or a part that needs settings.
+    """
+    if name not in registry:
+        raise InputError(place, f"found {name!r}", did_you_mean(name, registry))
+    kind = registry[name]
+    absent = (MISSING, MISSING)
+    needed = [f.name for f in fields(kind) if (f.default, f.default_factory) == absent]
+    if needed:
+        hint = f"give an object: {kind.__name__}({needed[0]}=...) of {kind.__module__}"
+        raise InputError(place, f"{name!r} needs {', '.join(needed)}", hint)
+    return kind()
 
 
 def sweep(

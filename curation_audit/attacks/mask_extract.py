@@ -43,5 +43,9 @@ class MaskExtract:
         """Float64 (S, N)."""
         candidates = known_candidates(knowledge)
         cuts = half_spaces(observation, knowledge, self.steps)
-        signal = candidates.mean_per_unit(cuts.logits(candidates.features))
+        signal = observation.derived(
+            "logits of being picked",
+            (cuts, candidates),
+            lambda: candidates.mean_per_unit(cuts.logits(candidates.features)),
+        )
         return gaussian_evidence(signal, inclusion, OtherPairs.of(knowledge, inclusion))

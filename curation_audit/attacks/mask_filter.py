@@ -52,7 +52,9 @@ class MaskFilter:
         """Float64 (S, N)."""
         linearised = known_linearisation(knowledge)
         cuts = half_spaces(observation, knowledge, self.steps)
-        moves = Moves.of(linearised, cuts.whitening)
+        moves = observation.derived(
+            "moves of picks", (cuts, linearised), lambda: Moves.of(linearised, cuts.whitening)
+        )
         others = OtherPairs.of(knowledge, inclusion)
         return filtered(of_length_one(cuts.slopes), inclusion, moves, others)
 

@@ -36,6 +36,7 @@ from curation_audit.auditing.planting import Planting, plant, plants, with_plant
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError
 from curation_audit.game import paired_inclusion
+from curation_audit.pipelines.downstream.repeated import Repeated
 from curation_audit.storage import ChunkStore, array_digest, code_digest, content_key
 from curation_audit.streams import ShadowStreams, Streams
 from curation_audit.training.device import resolve_device
@@ -79,6 +80,8 @@ def describe(part: Any) -> dict[str, Any]:
     change whenever its results do. A part from outside this package is told apart by where it
     is defined and by that file's content.
     """
+    if isinstance(part, Repeated):
+        return {**describe(part.model), "repeats": part.repeats}
     if hasattr(part, "describe"):
         return {"name": part.name, **part.describe(), **_origin(part)}
     if not is_dataclass(part) or isinstance(part, type):

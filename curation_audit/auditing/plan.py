@@ -16,6 +16,7 @@ from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, ObservedStage, Stage
 from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
 from curation_audit.pipelines.canaries import CanarySettings
+from curation_audit.pipelines.scorers.command import Command
 from curation_audit.report.renderings import check_formats
 from curation_audit.results import Estimand
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
@@ -252,6 +253,8 @@ class AuditPlan:
             )
         if (self.attack.canaries is not None) != (self.data.n_canaries > 0):
             raise ValueError("canaries are asked for and not there, or there and not asked for.")
+        if isinstance(self.scorer, Command):
+            self.scorer.check_use(self.rule, self.data.n_canaries)
         if self.claim is not None:
             check_comparable(self.claim, self.scorer.adjacency)
         if self.protection is not None:
@@ -322,9 +325,9 @@ def design_warnings(plan: AuditPlan) -> list[str]:
             "pool to be more exposed than real ones. The numbers are about them, not about the "
             "real private rows, which are in every shadow."
         )
-    if plan.claim is not None and plan.scorer.name == "callable":
+    if plan.claim is not None and plan.scorer.name in ("callable", "command"):
         warnings.append(
-            "A claim is tested on a scorer that is a function of your own. Its noise must be fresh "
+            "A claim is tested on a scorer that is code of your own. Its noise must be fresh "
             "in every call: with a fixed seed, or with one generator per worker process, a true "
             "claim is refuted or a false one passes."
         )

@@ -75,6 +75,7 @@ def planting_gap(plan: AuditPlan) -> str | None:
         "the adversary does not see the model": "model" not in threat.observes,
         f"the adversary does not know: {', '.join(unknown)}": bool(unknown),
         "the adversary does not know the scorer's embedding": threat.embedding != "exact",
+        "an external job scores the pool that it knows by its ids": plan.scorer.name == "command",
         "the scorer does not say how its embedding becomes a row (unembed)": not isinstance(
             plan.scorer, Invertible
         ),

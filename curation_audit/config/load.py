@@ -41,10 +41,12 @@ from curation_audit.dp.events import Event
 from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule, bound
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
+from curation_audit.pipelines.downstream.fitting import check_fits
 from curation_audit.pipelines.picking import check_pickable
 from curation_audit.pipelines.pools import Background, Pool, open_pool
 from curation_audit.pipelines.protection.base import Site
 from curation_audit.pipelines.protection.protect import Protected, protect
+from curation_audit.pipelines.scorers.command import Command
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.report.renderings import check_formats
 from curation_audit.streams import Streams
@@ -151,6 +153,8 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     run = _run_settings(section, base)
     resolve_device(run.device)
     scorer = built(("curate", "scorer"), build_scorer, section.curate.scorer, run.device)
+    if isinstance(scorer, Command):
+        scorer = scorer.opened(base)
     rule = built(("curate", "select"), build_rule, section.curate.select)
     downstream = None
     if section.train is not None:
@@ -170,20 +174,23 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     if most_pool_rows is not None:
         public = replace(public, source=Background(public.source, most_pool_rows))
     steps = tuple(
-        built(("features", "steps", i), build_step, one)
+        built(("features", "steps", i), build_step, one, base, run.device)
         for i, one in enumerate(section.features.steps)
     )
-    data = load_data(
-        PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
-        public,
-        None if section.test is None else _set_spec("test", section.test),
-        base=base,
-        standardise=section.features.standardise,
-        dtype=np.dtype(run.dtype),
-        targets=None if attack.targets == "all" else attack.targets,
-        streams=Streams(section.seed),
-        steps=steps,
-    )
+    with one_thread():  # steps give the same bits whatever the machine does beside
+        data = load_data(
+            PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
+            public,
+            None if section.test is None else _set_spec("test", section.test),
+            base=base,
+            standardise=section.features.standardise,
+            dtype=np.dtype(run.dtype),
+            targets=None if attack.targets == "all" else attack.targets,
+            streams=Streams(section.seed),
+            steps=steps,
+        )
+    if downstream is not None:
+        check_fits(downstream, data.pool)
     as_written = scorer
     with one_thread():  # the same bits whatever the machine does beside
         scorer = bound(scorer, data.pool)
@@ -193,7 +200,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     if most_pool_rows is None:
         tried = Streams(section.seed).for_shadows("load", (0,))  # a rule may draw
         rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)), tried, data.pool)
-    configuration = _resolved(section, as_written, rule, downstream, threat, attack)
+    configuration = _resolved(section, steps, as_written, rule, downstream, threat, attack)
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim)
         scorer, rule, claim = protected.scorer, protected.rule, protected.claim
@@ -287,7 +294,13 @@ def _folder_name(name: str) -> str:
 
 
 def _resolved(
-    section: PipelineSection, scorer: Any, rule: Any, downstream: Any, threat: Any, attack: Any
+    section: PipelineSection,
+    steps: Sequence[Any],
+    scorer: Any,
+    rule: Any,
+    downstream: Any,
+    threat: Any,
+    attack: Any,
 ) -> dict[str, Any]:
     """The whole configuration with every default filled in, as JSON values.
 
@@ -298,6 +311,7 @@ def _resolved(
     for name in ("private", "public", "test"):
         if name in tree:
             tree[name]["source"] = _without_folders(tree[name]["source"])
+    tree["features"]["steps"] = [_as_written("kind", step) for step in steps]
     curate = {"scorer": _as_written("method", scorer), "select": _as_written("rule", rule)}
     if section.curate.protect is not None:
         # JSON has no infinity; as a word it is read as the same number

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -20,6 +21,7 @@ from curation_audit.checks import did_you_mean
 from curation_audit.dp.claims import CLAIMS
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.downstream import DOWNSTREAM
+from curation_audit.pipelines.downstream.repeated import Repeated
 from curation_audit.pipelines.features import STEPS
 from curation_audit.pipelines.rules import RULES
 from curation_audit.pipelines.scorers import SCORERS
@@ -27,6 +29,7 @@ from curation_audit.pipelines.scorers.callable import CallableScorer
 from curation_audit.pipelines.sources import SOURCES
 from curation_audit.report.renderings import RENDERINGS
 from curation_audit.results import Adjacency
+from curation_audit.training.recipe import EarlyStopping
 
 T = TypeVar("T")
 SCORER_GROUP = "curation_audit.scorers"
@@ -271,9 +274,10 @@ def build_source(section: Mapping[str, Any]) -> Any:
     return build(SOURCES, "kind", section)
 
 
-def build_step(section: Mapping[str, Any]) -> Any:
-    """A feature step."""
-    return build(STEPS, "kind", section)
+def build_step(section: Mapping[str, Any], base: Path, device: str) -> Any:
+    """A feature step; one that is a file, relative to ``base``, or another's code, is loaded."""
+    step = on_device(build(STEPS, "kind", section), device)
+    return step.opened(base) if hasattr(step, "opened") else step
 
 
 def build_rule(section: Mapping[str, Any]) -> Any:
@@ -282,8 +286,24 @@ def build_rule(section: Mapping[str, Any]) -> Any:
 
 
 def build_downstream(section: Mapping[str, Any], device: str) -> Any:
-    """A downstream model."""
-    return on_device(build(DOWNSTREAM, "model", section), device)
+    """A downstream model, or several a shadow by ``repeats``, which every model has."""
+    settings = _with_nested(section, "stop", EarlyStopping)
+    repeats = settings.pop("repeats", 1)
+    if type(repeats) is not int:
+        raise Problem(("repeats",), f"found {repeats!r}", "expected a whole number, 1 or more")
+    model = on_device(build(DOWNSTREAM, "model", settings), device)
+    return model if repeats == 1 else Repeated(model=model, repeats=repeats)
+
+
+def _with_nested(section: Mapping[str, Any], key: str, kind: type[Any]) -> dict[str, Any]:
+    """A section whose value at ``key``, if it is a mapping, becomes a dataclass."""
+    settings = dict(section)
+    if isinstance(settings.get(key), Mapping):
+        try:
+            settings[key] = build_dataclass(kind, settings[key])
+        except Problem as problem:
+            raise Problem((key, *problem.path), problem.problem, problem.hint) from None
+    return settings
 
 
 def build_threat(section: Mapping[str, Any]) -> Threat:
@@ -293,13 +313,7 @@ def build_threat(section: Mapping[str, Any]) -> Threat:
 
 def build_attack(section: Mapping[str, Any]) -> AttackSettings:
     """The attack settings."""
-    settings = dict(section)
-    if isinstance(settings.get("canaries"), Mapping):
-        try:
-            settings["canaries"] = build_dataclass(CanarySettings, settings["canaries"])
-        except Problem as problem:
-            raise Problem(("canaries", *problem.path), problem.problem, problem.hint) from None
-    return build_dataclass(AttackSettings, settings)
+    return build_dataclass(AttackSettings, _with_nested(section, "canaries", CanarySettings))
 
 
 def build_claim(section: Mapping[str, Any]) -> Any:

@@ -258,7 +258,10 @@ class FittedModels(Protocol):
 class Downstream(Protocol):
     """What is trained on the picked rows."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What it is called in pipeline files and reports."""
+        ...
 
     def fit(
         self, pool: Rows, selection: Selection, n_classes: int, *, streams: ShadowStreams

@@ -5,12 +5,15 @@ up the same whatever else is trained beside it.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from curation_audit.training.in_step import Examples, train_in_step
+from curation_audit.training.optimisers import Parameters
+from curation_audit.training.recipe import Recipe
 from curation_audit.types import Indices, Mask
 
 
@@ -86,6 +89,37 @@ def gradients(layers: list[Layer], rows: Tensor, targets: Tensor, share: Tensor)
     return found[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class Perceptrons:
+    """S networks as ``train_in_step`` wants them: weights and biases of the layers in turn."""
+
+    smallest_batch: int = 1
+
+    def logits(self, parameters: Parameters, rows: Tensor) -> Tensor:
+        """As ``Networks``."""
+        return forward(as_layers(parameters), rows)[-1]
+
+    def gradients(
+        self, parameters: Parameters, rows: Tensor, targets: Tensor, share: Tensor
+    ) -> Parameters:
+        """As ``Networks``."""
+        return as_parameters(gradients(as_layers(parameters), rows, targets, share))
+
+    def state(self) -> Parameters:
+        """Nothing else changes."""
+        return ()
+
+
+def as_parameters(layers: list[Layer]) -> Parameters:
+    """Weights and biases in turn."""
+    return tuple(part for layer in layers for part in (layer.weight, layer.bias))
+
+
+def as_layers(parameters: Parameters) -> list[Layer]:
+    """The inverse of ``as_parameters``."""
+    return [Layer(*pair) for pair in zip(parameters[::2], parameters[1::2], strict=True)]
+
+
 def train(
     layers: list[Layer],
     rows: Tensor,
@@ -94,7 +128,7 @@ def train(
     orders: Indices,
     settings: SgdSettings,
 ) -> list[Layer]:
-    """Train all shadows in step.
+    """Train all shadows in step by momentum SGD at a constant rate.
 
     Args:
         layers: initial weights.
@@ -106,45 +140,8 @@ def train(
 
     A shadow with fewer rows has fewer batches in an epoch and rests in the others.
     """
-    velocity = [
-        Layer(torch.zeros_like(layer.weight), torch.zeros_like(layer.bias)) for layer in layers
-    ]
-    shadow = torch.arange(rows.shape[0], device=rows.device)[:, None]
-    counts = torch.as_tensor(real, dtype=rows.dtype, device=rows.device)
-    for order in torch.as_tensor(orders, device=rows.device):
-        for start in range(0, order.shape[1], settings.batch_size):
-            batch = order[:, start : start + settings.batch_size]
-            present = counts[shadow, batch]
-            n_present = present.sum(dim=1, keepdim=True)
-            share = present / n_present.clamp(min=1)
-            found = gradients(layers, rows[shadow, batch], targets[shadow, batch], share)
-            layers, velocity = _momentum_step(
-                layers, velocity, found, (n_present > 0)[..., None], settings
-            )
-    return layers
-
-
-def _momentum_step(
-    layers: list[Layer],
-    velocity: list[Layer],
-    found: list[Layer],
-    awake: Tensor,
-    settings: SgdSettings,
-) -> tuple[list[Layer], list[Layer]]:
-    """One step ``v = m v + g + decay w; w = w - lr v`` of the shadows that had a batch."""
-
-    def speed(v: Tensor, g: Tensor, w: Tensor) -> Tensor:
-        return torch.where(awake, settings.momentum * v + g + settings.weight_decay * w, v)
-
-    def move(w: Tensor, v: Tensor) -> Tensor:
-        return torch.where(awake, w - settings.learning_rate * v, w)
-
-    velocity = [
-        Layer(speed(v.weight, g.weight, w.weight), speed(v.bias, g.bias, w.bias))
-        for v, g, w in zip(velocity, found, layers, strict=True)
-    ]
-    moved = [
-        Layer(move(w.weight, v.weight), move(w.bias, v.bias))
-        for w, v in zip(layers, velocity, strict=True)
-    ]
-    return moved, velocity
+    places = torch.arange(real.size, device=rows.device).view(real.shape)
+    examples = Examples(rows.flatten(0, 1), targets.flatten(0, 1), places, real)
+    recipe = Recipe(**asdict(settings))
+    trained = train_in_step(Perceptrons(), as_parameters(layers), examples, orders, recipe)
+    return as_layers(trained.parameters)

@@ -209,11 +209,12 @@ def train_module(
     optimiser: Callable[..., torch.optim.Optimizer],
     schedule: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
     after_epoch: Callable[[], bool] = lambda: True,
+    smallest_batch: int = 1,
 ) -> None:
     """Train one network under autograd and torch's own optimiser and schedule, in place.
 
     Each epoch takes the rows by the ranks of its uniform numbers ``draws`` (epochs, rows), and is
-    the last if ``after_epoch()`` says so by False.
+    the last if ``after_epoch()`` says so by False. Batches of fewer rows are left out.
     """
     update = optimiser(network.parameters())
     rates = None if schedule is None else schedule(update)
@@ -223,6 +224,8 @@ def train_module(
         network.train()
         for start in range(0, len(rows), batch_size):
             batch = ranked[start : start + batch_size]
+            if len(batch) < smallest_batch:
+                continue
             update.zero_grad()
             torch.nn.functional.cross_entropy(network(features[batch]), classes[batch]).backward()
             update.step()

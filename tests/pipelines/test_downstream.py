@@ -5,17 +5,27 @@ did; the solvers themselves are compared in float64 in tests/training. Measured:
 pools, 1.3e-5 on float32 pools.
 """
 
+import math
+
 import numpy as np
 import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import Downstream, Rows
 from curation_audit.pipelines.downstream import DOWNSTREAM
+from curation_audit.pipelines.downstream.cnn import Cnn
+from curation_audit.pipelines.downstream.estimator import Estimator
+from curation_audit.pipelines.downstream.knn import Knn
 from curation_audit.pipelines.downstream.logistic import Logistic, softmax
 from curation_audit.pipelines.downstream.mlp import Mlp
+from curation_audit.pipelines.downstream.module import Module
 from curation_audit.pipelines.downstream.ngram_text import NgramText
 from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.streams import Streams
+from curation_audit.training.recipe import EarlyStopping
 from tests.pipelines import reference
 from tests.pipelines.text_cases import BUCKETS, ModelOnTokens, unit_counts
 
@@ -47,10 +57,89 @@ def by_ngrams(rows, labels, n_classes, asked, shadow):
     return reference.logistic_model(unit_counts(rows), labels, n_classes, 0.5, unit_counts(asked))
 
 
+def by_cnn(rows, labels, n_classes, asked, shadow):
+    """A 2 x 2 image: one convolution, one halving, and a head of its three channels."""
+    initial = streams().generators("initial weights")[shadow]
+    kernels = initial.standard_normal((3, 1, 3, 3)) * math.sqrt(2 / 9)
+    head = initial.standard_normal((3, n_classes)) * math.sqrt(2 / 3)
+    network = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, 2, 2)),
+        torch.nn.Conv2d(1, 3, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(3, n_classes),
+    ).double()
+    for layer, weight in ((network[1], kernels), (network[5], head.T)):
+        layer.weight.data = torch.as_tensor(weight.copy())
+        layer.bias.data.zero_()
+    return trained_alone(network, rows, labels, asked, shadow)
+
+
+def two_layers(n_features, n_classes):
+    return torch.nn.Sequential(
+        torch.nn.Linear(n_features, 6), torch.nn.Tanh(), torch.nn.Linear(6, n_classes)
+    )
+
+
+def by_module(rows, labels, n_classes, asked, shadow):
+    seed = int(streams().generators("initial weights")[shadow].integers(2**63))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = two_layers(D, n_classes).double()
+    return trained_alone(network, rows, labels, asked, shadow)
+
+
+def trained_alone(network, rows, labels, asked, shadow):
+    order = streams().generators("row order")[shadow].random((NETWORK["epochs"], len(rows)))
+    reference.train_module(
+        network,
+        rows,
+        labels,
+        order,
+        batch_size=NETWORK["batch_size"],
+        optimiser=lambda parameters: torch.optim.SGD(
+            parameters,
+            lr=NETWORK["learning_rate"],
+            momentum=NETWORK["momentum"],
+            weight_decay=NETWORK["weight_decay"],
+        ),
+    )
+    return reference.module_says(network, asked)
+
+
+def by_neighbours(rows, labels, n_classes, asked, shadow):
+    if not len(rows):
+        return np.full((len(asked), n_classes), 1 / n_classes)
+    fitted = KNeighborsClassifier(min(3, len(rows)), algorithm="brute").fit(rows, labels)
+    return by_class(fitted, n_classes, asked)
+
+
+def by_tree(rows, labels, n_classes, asked, shadow):
+    seed = int(streams().generators("estimator")[shadow].integers(2**31))
+    if len(np.unique(labels)) == 1:
+        return np.eye(n_classes)[labels[:1]].repeat(len(asked), axis=0)
+    fitted = DecisionTreeClassifier(max_depth=2, random_state=seed).fit(rows, labels)
+    return by_class(fitted, n_classes, asked)
+
+
+def by_class(fitted, n_classes, asked):
+    found = np.zeros((len(asked), n_classes))
+    found[:, fitted.classes_] = fitted.predict_proba(asked)
+    return found
+
+
 # the model, and the class probabilities of one shadow at the rows asked about
 CASES = {
+    "cnn": (Cnn(shape=(2, 2), channels=(3,), device="cpu", **NETWORK), by_cnn),
+    "estimator": (
+        Estimator(estimator=DecisionTreeClassifier(max_depth=2)),
+        by_tree,
+    ),
+    "knn": (Knn(k=3), by_neighbours),
     "logistic": (Logistic(l2=0.5, device="cpu"), by_logistic),
     "mlp": (Mlp(hidden=(6, 5), device="cpu", **NETWORK), by_mlp),
+    "module": (Module(module=two_layers, device="cpu", **NETWORK), by_module),
     "ngram_text": (
         ModelOnTokens(NgramText(buckets=BUCKETS, l2=0.5, device="cpu")),
         by_ngrams,
@@ -128,7 +217,7 @@ def test_a_shadow_that_picked_nothing_disturbs_nobody(case):
         mask = scores[s] > 0
         wanted = case[1](pool.features[mask], pool.labels[mask], 3, ASKED, s)
         np.testing.assert_allclose(found[s], wanted, rtol=0, atol=EXACT)
-    if case[0].name == "logistic":
+    if case[0].name in ("logistic", "knn", "estimator"):
         np.testing.assert_allclose(found[1], 1 / 3, atol=1e-7)
 
 
@@ -166,6 +255,15 @@ def test_a_model_without_labels_is_a_mistake(case):
         (lambda: Mlp(momentum=1.0), r"momentum must be in \[0, 1\), got 1.0"),
         (lambda: Mlp(weight_decay=-1e-4), "weight_decay must be 0 or more, got -0.0001"),
         (lambda: Mlp(weight_decay=float("inf")), "weight_decay must be 0 or more, got inf"),
+        (lambda: Mlp(warmup=30), "warmup must be in 0 to 29 epochs, got 30"),
+        (lambda: Mlp(warmup=-1), "warmup must be in 0 to 29 epochs, got -1"),
+        (lambda: Mlp(step_factor=0), "step_factor must be positive, got 0"),
+        (lambda: EarlyStopping(share=1), r"share must be in \(0, 1\), got 1"),
+        (lambda: EarlyStopping(patience=0), "patience must be positive, got 0"),
+        (lambda: Cnn(shape=(2, 2), channels=()), "channels must name one convolution or more"),
+        (lambda: Cnn(shape=(2, 0)), "shape must be positive, got 0"),
+        (lambda: Knn(k=0), "k must be positive, got 0"),
+        (lambda: Module(module=two_layers, workers=0), "workers must be positive, got 0"),
     ],
 )
 def test_settings_out_of_range(make, message):

@@ -31,6 +31,7 @@ from curation_audit.pipelines.features.tokens import (
     ngram_hashes,
     token_code,
 )
+from tests.pipelines.encoder_cases import encoder_cases, write_encoders
 
 POOL = (
     "The heart beats. The heart stops!",
@@ -51,6 +52,7 @@ CASES: dict[str, tuple[FeatureStep, ...]] = {
     "pca": (TEXT_STEPS["tfidf"], Pca(components=3)),
     "pca, whitened": (TEXT_STEPS["hashed_ngrams"], Pca(components=2, whiten=True)),
 }
+CASES |= {name: (TEXT_STEPS["hashed_ngrams"], one) for name, one in encoder_cases(64).items()}
 
 
 def of_texts(texts: tuple[str, ...], name: str = "public") -> ReadSet:
@@ -78,9 +80,17 @@ def test_every_step_has_a_row_here():
     assert all(STEPS[name].name == name for name in STEPS)
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES)
-def steps(request):
-    return request.param
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    return write_encoders(tmp_path_factory.mktemp("encoders"), 64)
+
+
+@pytest.fixture(params=CASES)
+def steps(request, encoders, monkeypatch):
+    if request.param == "onnx":
+        pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
+    monkeypatch.chdir(encoders)
+    return CASES[request.param]
 
 
 def test_other_private_rows_change_nothing(steps):

@@ -37,6 +37,9 @@ def test_every_scorer_rule_step_and_model_occurs_in_a_packaged_file():
     shown = set().union(*(parts_of(yaml.safe_load(file.read_text())) for file in files))
     registries = {"scorer": SCORERS, "rule": RULES, "step": STEPS, "model": DOWNSTREAM}
     known = {f"{kind} {name}" for kind, names in registries.items() for name in names}
+    known -= {"model module"}  # it names an entry point of a package of the user's
+    # so does an encoder, or it is a file of the user's
+    known -= {f"step {name}" for name, kind in STEPS.items() if hasattr(kind, "opened")}
     assert sorted(known - shown) == [], "no packaged file names these"
     assert sorted(shown - known) == [], "the packaged files name what is not there"
 

@@ -38,12 +38,22 @@ def test_the_classifier_scorer(rows, rng):
     np.testing.assert_allclose(gpu, cpu, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(DOWNSTREAM))
+def two_layers(n_features, n_classes):
+    return torch.nn.Sequential(
+        torch.nn.Linear(n_features, 6), torch.nn.Tanh(), torch.nn.Linear(6, n_classes)
+    )
+
+
+NEEDED = {"cnn": {"shape": (3, 4), "channels": (4,)}, "module": {"module": two_layers}}
+ON_DEVICE = sorted(set(DOWNSTREAM) - {"estimator", "knn"})
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
 def test_downstream_models(name, rows, rng):
     selection = Selection.from_mask(rng.random((8, 400)) < 0.2)
     streams = Streams(0).for_shadows("shadow", range(8))
     cpu, gpu = (
-        DOWNSTREAM[name](device=device)
+        DOWNSTREAM[name](device=device, **NEEDED.get(name, {}))
         .fit(rows, selection, 2, streams=streams)
         .predict_proba(rows.features)
         for device in ("cpu", "cuda")

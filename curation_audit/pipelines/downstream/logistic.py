@@ -24,6 +24,7 @@ class Logistic:
     """
 
     name: ClassVar[str] = "logistic"
+    deterministic: ClassVar[bool] = True
     l2: float = 1.0
     device: str = "auto"
 

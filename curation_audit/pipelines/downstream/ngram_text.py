@@ -26,6 +26,7 @@ class NgramText:
     """
 
     name: ClassVar[str] = "ngram_text"
+    deterministic: ClassVar[bool] = True
     n: int = 2
     buckets: int = 1024
     l2: float = 1.0

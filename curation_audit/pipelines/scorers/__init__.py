@@ -9,6 +9,7 @@ from typing import Final
 from curation_audit.pipelines.base import Scorer
 from curation_audit.pipelines.scorers.centroid_votes import CentroidVotes
 from curation_audit.pipelines.scorers.classifier import Classifier
+from curation_audit.pipelines.scorers.command import Command
 from curation_audit.pipelines.scorers.confidence import Confidence
 from curation_audit.pipelines.scorers.controls import PublicOnly, PublicScore, Random
 from curation_audit.pipelines.scorers.d3m import D3m
@@ -25,6 +26,7 @@ from curation_audit.pipelines.scorers.trak import Trak
 SCORERS: Final[dict[str, type[Scorer]]] = {
     "centroid_votes": CentroidVotes,
     "classifier": Classifier,
+    "command": Command,
     "confidence": Confidence,
     "d3m": D3m,
     "decontaminate": Decontaminate,

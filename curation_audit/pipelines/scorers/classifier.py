@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from curation_audit import checks
@@ -18,7 +19,11 @@ from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device, torch_dtype
 from curation_audit.training.logistic import LogisticProblems, fit_logistic
-from curation_audit.types import Features, Floats, Inclusion, Labels, Scores
+from curation_audit.training.platt import fit_platt
+from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Scores
+
+FOLDS: Final = "folds"
+"""The salt by whose hash rows are dealt into folds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,23 +36,33 @@ class Classifier:
 
     ``balance``: ``classes`` weighs the n rows by n over twice the size of their class, so that
     either class counts as half of them (scikit-learn's ``class_weight="balanced"``). ``score``:
-    the ``logit``, or the ``probability`` for rules that need a number from 0 to 1; the order is the
-    same up to rounding, but attacks on linear scores need the logit. ``background``: the class 0
-    is ``all`` of the pool, or so many of its rows by a keyed hash of their ids, the same for
-    everyone.
+    the ``logit``, the ``probability``, or the ``calibrated`` probability for rules that need a
+    number from 0 to 1; attacks on linear scores need the logit. The order of logit and probability
+    is the same up to rounding, and that of ``calibrated``, too, unless the classes cannot be told
+    apart: its slope may then be 0 or below. ``background``: the class 0 is ``all`` of the pool, or
+    so many of its rows by a keyed hash of their ids, the same for everyone.
+
+    ``calibrated`` (Platt 1999, as scikit-learn's ``CalibratedClassifierCV(ensemble=False)``): rows
+    are dealt into ``folds`` by a keyed hash of their ids, those of a unit into one; each row gets
+    the logit of a fit without its fold; and a line through these logits is fitted (see
+    ``training/platt.py``), by which the logits of the whole fit are mapped. Every fit has the row
+    weights of the whole. All of it is done again for every shadow.
     """
 
     name: ClassVar[str] = "classifier"
     adjacency: ClassVar[Adjacency] = "add_remove"
     l2: float = 1.0
     balance: Literal["none", "classes"] = "none"
-    score: Literal["logit", "probability"] = "logit"
+    score: Literal["logit", "probability", "calibrated"] = "logit"
+    folds: int = 5
     background: Literal["all"] | int = "all"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Check the penalty and the background."""
+        """Check the penalty, the folds and the background."""
         checks.positive(l2=self.l2)
+        if self.folds < 2:
+            raise ValueError(f"folds must be at least 2, got {self.folds}.")
         check_background(self.background)
 
     @property
@@ -68,15 +83,21 @@ class Classifier:
     ) -> FittedScorers:
         """All S regressions on one shared design, with the inclusion as row weights."""
         held = private.row_inclusion(inclusion)
-        background = background_rows(pool, self.background)
-        weights = self._weights(private, held, background, private.features.dtype)
+        among = background_indices(pool, self.background)
+        background = pool.features[among]
+        row_weights = self._row_weights(held, len(background))
+        weights = self._weights(private, row_weights, background, private.features.dtype)
+        if self.score == "calibrated":
+            ids = np.array(pool.ids, dtype=object)[among]
+            fold = np.concatenate([unit_hashes(private), tie_hashes(ids, FOLDS)]) % self.folds
+            weights = self._calibrated(private, row_weights, background, fold, weights)
         linear = LinearScorers(weights, self.embed)
         return linear if self.score == "logit" else ProbabilityScorers(linear.score)
 
     def _weights(
-        self, private: PrivateRows, held: Floats | Inclusion, pool: Features, dtype: np.dtype
+        self, private: PrivateRows, row_weights: Floats, pool: Features, dtype: np.dtype
     ) -> Features:
-        """Coefficients (S, p) for weights ``held`` (S, private rows)."""
+        """Coefficients (S, p) for weights of all rows (S, private rows + pool rows)."""
         rows = np.concatenate([private.features, pool]).astype(dtype)
         design = torch.as_tensor(self.embed(rows), device=resolve_device(self.device))
         kind = torch_dtype(rows)
@@ -88,11 +109,34 @@ class Classifier:
         problems = LogisticProblems(
             design=design,
             targets=tensor(is_private)[None, :, None],
-            weights=tensor(self._row_weights(held, len(pool))),
+            weights=tensor(row_weights),
             penalty=tensor(np.full(design.shape[1], self.l2)),
         )
         weights: Features = fit_logistic(problems)[:, :, 0].cpu().numpy()
         return weights
+
+    def _calibrated(
+        self,
+        private: PrivateRows,
+        row_weights: Floats,
+        pool: Features,
+        fold: Indices,
+        weights: Features,
+    ) -> Features:
+        """Coefficients (S, p) of the calibrated logits, from those of the logits.
+
+        Fitting a fold at a time keeps to the memory of the whole fit.
+        """
+        embedded = self.embed(np.concatenate([private.features, pool]))
+        logits = np.empty(row_weights.shape)
+        for k in range(self.folds):
+            without = self._weights(private, row_weights * (fold != k), pool, weights.dtype)
+            logits[:, fold == k] = without @ embedded[fold == k].T
+        line = fit_platt(logits, np.arange(len(embedded)) < len(private), row_weights)
+        found = line.slope[:, None] * weights
+        found[:, -1] += line.intercept
+        calibrated: Features = found.astype(weights.dtype)
+        return calibrated
 
     def _row_weights(self, held: Floats | Inclusion, n_pool: int) -> Floats:
         """Weights of all rows, float64 (S, private rows + ``n_pool``)."""
@@ -108,17 +152,17 @@ class Classifier:
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
         """The regression linearised at its solution with candidates at half weight."""
-        if self.score == "probability":
+        if self.score != "logit":
             return None
         weight, n = half_weights(private), len(private)
         background = background_rows(pool, self.background).astype(np.float64)
         float64 = np.dtype(np.float64)
-        reference = self._weights(private, weight[None, :], background, float64)[0]
+        row_weights = self._row_weights(weight[None, :], len(background))
+        reference = self._weights(private, row_weights, background, float64)[0]
         embedded = self.embed(np.concatenate([private.features.astype(float64), background]))
         probability = 1 / (1 + np.exp(-embedded @ reference))
         gradients = (probability - (np.arange(len(embedded)) < n))[:, None] * embedded
-        row_weights = self._row_weights(weight[None, :], len(background))[0]
-        curvature = row_weights * probability * (1 - probability)
+        curvature = row_weights[0] * probability * (1 - probability)
         n_coefficients = embedded.shape[1]
         return linearisation(
             private,
@@ -167,8 +211,17 @@ def background_rows(pool: Rows, background: Literal["all"] | int) -> Features:
     Raises:
         SettingError: for more than there are.
     """
+    return pool.features[background_indices(pool, background)]
+
+
+def background_indices(pool: Rows, background: Literal["all"] | int) -> Indices | slice:
+    """Which pool rows these are.
+
+    Raises:
+        SettingError: for more than there are.
+    """
     if background == "all":
-        return pool.features
+        return slice(None)
     if background > len(pool):
         raise SettingError(
             "curate.scorer.background",
@@ -176,4 +229,15 @@ def background_rows(pool: Rows, background: Literal["all"] | int) -> Features:
             "ask for fewer, or for all",
         )
     ranked = np.argsort(tie_hashes(pool.ids, "background"), kind="stable")
-    return pool.features[np.sort(ranked[:background])]
+    return np.sort(ranked[:background])
+
+
+def unit_hashes(private: PrivateRows) -> NDArray[np.uint64]:
+    """A hash of the unit of every private row (rows,): the least of those of its rows' ids.
+
+    Not all units have a name here, and their numbers hang on the order of the rows.
+    """
+    hashes = np.full(private.n_units, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(hashes, private.owners, tie_hashes(private.ids, FOLDS))
+    of_rows: NDArray[np.uint64] = hashes[private.owners]
+    return of_rows
