@@ -12,6 +12,9 @@ PINS ?= torch==2.13.0
 RAY_VENV ?= .venv-ray
 SPARK_VENV ?= .venv-spark
 SPARK_PANDAS ?= 2.3.3
+# Libraries that know the answers of some scorers; nobody needs them to use the tool.
+PEERS_VENV ?= .venv-peers
+PEERS := data-selection==1.0.3 faiss-cpu==1.15.1 nltk==3.10.4 traker==0.3.2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -24,7 +27,7 @@ PARALLEL := -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo install install-dev test test-slow test-gpu test-browser
-.PHONY: test-hf test-datatrove test-dask test-ray test-spark lint format constraints clean distclean
+.PHONY: test-hf test-datatrove test-dask test-ray test-spark test-peers lint format constraints clean distclean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,7 +45,7 @@ test: lint  ## every check: lint, types, imports, then the fast tests
 	$(PYTEST) $(PARALLEL)
 
 test-slow: $(DEV_STAMP)  ## the tests that train many models or need the package index
-	$(PYTEST) -m "slow and not gpu and not browser and not ray and not spark" --timeout 3600
+	$(PYTEST) -m "slow and not gpu and not browser and not ray and not spark and not peers" --timeout 3600
 
 test-gpu: $(DEV_STAMP)  ## the tests that need CUDA
 	$(PYTEST) -m gpu
@@ -64,6 +67,9 @@ test-ray: $(RAY_VENV)/.installed  ## the tests of the adapter for Ray Data, in a
 
 test-spark: $(SPARK_VENV)/.installed  ## the same for Spark, which needs Java 17
 	OMP_NUM_THREADS=1 $(SPARK_VENV)/bin/python -m pytest -m spark tests/adapters/test_spark.py
+
+test-peers: $(PEERS_VENV)/.installed  ## scorers against other people's libraries, in an environment of their own
+	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m pytest -m peers -rs $(addprefix tests/pipelines/,test_dsir.py test_nearest.py test_perplexity.py test_trak.py)
 
 lint: $(DEV_STAMP)  ## ruff (rules and format), mypy, import-linter
 	$(BIN)/ruff check .
@@ -90,15 +96,16 @@ $(DEV_STAMP): $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
 	touch $(RUN_STAMP) $@
 
-$(RAY_VENV)/.installed: EXTRA := ray
-$(SPARK_VENV)/.installed: EXTRA := spark
+$(RAY_VENV)/.installed: EXTRA := [ray]
+$(SPARK_VENV)/.installed: EXTRA := [spark]
 $(SPARK_VENV)/.installed: REPIN := s/^pandas==.*/pandas==$(SPARK_PANDAS)/
-$(RAY_VENV)/.installed $(SPARK_VENV)/.installed: pyproject.toml constraints.txt
+$(PEERS_VENV)/.installed: MORE := $(PEERS)
+$(RAY_VENV)/.installed $(SPARK_VENV)/.installed $(PEERS_VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)
 	sed -e '$(REPIN)' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet -c $(@D)/constraints.txt setuptools
 	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation \
-	  -c $(@D)/constraints.txt -e '.[$(EXTRA)]' hypothesis pytest pytest-timeout
+	  -c $(@D)/constraints.txt -e '.$(EXTRA)' hypothesis pytest pytest-timeout $(MORE)
 	touch $@
 
 constraints:  ## resolve the newest releases in a fresh environment and pin them

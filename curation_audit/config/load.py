@@ -38,7 +38,7 @@ from curation_audit.config.tree import ConfigTree, override, read_tree
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.conditions import check_settings
 from curation_audit.dp.events import Event
-from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule, bound
+from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule, bound, opened
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
 from curation_audit.pipelines.downstream.fitting import check_fits
@@ -46,7 +46,6 @@ from curation_audit.pipelines.picking import check_pickable
 from curation_audit.pipelines.pools import Background, Pool, open_pool
 from curation_audit.pipelines.protection.base import Site
 from curation_audit.pipelines.protection.protect import Protected, protect
-from curation_audit.pipelines.scorers.command import Command
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.report.renderings import check_formats
 from curation_audit.streams import Streams
@@ -153,8 +152,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     run = _run_settings(section, base)
     resolve_device(run.device)
     scorer = built(("curate", "scorer"), build_scorer, section.curate.scorer, run.device)
-    if isinstance(scorer, Command):
-        scorer = scorer.opened(base)
+    scorer = opened(scorer, base)
     rule = built(("curate", "select"), build_rule, section.curate.select)
     downstream = None
     if section.train is not None:

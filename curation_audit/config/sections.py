@@ -19,6 +19,7 @@ from curation_audit.auditing.context import ReleaseContext
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import did_you_mean
 from curation_audit.dp.claims import CLAIMS
+from curation_audit.pipelines.base import opened
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.downstream.repeated import Repeated
@@ -276,8 +277,7 @@ def build_source(section: Mapping[str, Any]) -> Any:
 
 def build_step(section: Mapping[str, Any], base: Path, device: str) -> Any:
     """A feature step; one that is a file, relative to ``base``, or another's code, is loaded."""
-    step = on_device(build(STEPS, "kind", section), device)
-    return step.opened(base) if hasattr(step, "opened") else step
+    return opened(on_device(build(STEPS, "kind", section), device), base)
 
 
 def build_rule(section: Mapping[str, Any]) -> Any:

@@ -7,7 +7,8 @@ streams are arguments of calls, never fields.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from curation_audit.types import (
     Scores,
 )
 
+T = TypeVar("T")
 ALWAYS_IN = -1
 Family: TypeAlias = Literal["linear", "nearest", "other"]
 
@@ -207,6 +209,21 @@ class Bindable(Protocol):
 def bound(scorer: Scorer, pool: Rows) -> Scorer:
     """The scorer as it is used with this pool."""
     return scorer.bind(pool) if isinstance(scorer, Bindable) else scorer
+
+
+@runtime_checkable
+class Openable(Protocol):
+    """Settings that name files or another's code."""
+
+    def opened(self, base: Path) -> Any:
+        """The part with these looked up; relative paths count from ``base``."""
+        ...
+
+
+def opened(part: T, base: Path) -> T:
+    """A scorer or a feature step as it is used, with what it names looked up."""
+    found: T = part.opened(base) if isinstance(part, Openable) else part
+    return found
 
 
 @runtime_checkable

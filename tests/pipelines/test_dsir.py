@@ -204,7 +204,7 @@ def test_settings_out_of_range(settings, message):
         Dsir(**settings)
 
 
-@pytest.mark.slow
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")  # the package's and its dependencies' own
 def test_equal_to_the_published_package(tmp_path):
     """`data-selection` 1.0.3 with so many buckets that neither hash makes two n-grams one."""

@@ -211,3 +211,31 @@ def test_noise_on_the_picks_is_not_even_forced_where_no_range_is_known(scorer):
         NoisySelection(force=True).bounded(site, scorer)
     with pytest.raises(SettingError, match="cannot protect nearest"):
         NoisySelection().bounded(site, scorer)
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")  # the library's own
+@pytest.mark.parametrize("metric", ["cosine", "inner_product", "l2"])
+@pytest.mark.parametrize("j", [1, 5])
+def test_a_flat_index_of_faiss_says_the_same(metric, j):
+    """faiss 1.15.1 over the rows that each shadow holds; it sums in another order (float32)."""
+    faiss = pytest.importorskip("faiss")
+    rng = np.random.default_rng(7)
+    private, pool = (rng.normal(size=(n, 16)).astype(np.float32) for n in (300, 500))
+    inclusion = rng.random((6, 300)) < 0.5
+    scorer = Nearest(metric=metric, j=j)
+    rows = PrivateRows(
+        tuple(map(str, range(300))), private, np.arange(300), tuple(map(str, range(300)))
+    )
+    found = scorer.fit(
+        rows,
+        inclusion,
+        Rows(tuple(map(str, range(500))), pool),
+        streams=Streams(0).for_shadows("x", range(6)),
+    ).score(pool)
+    for held, scores in zip(inclusion, found, strict=True):
+        index = faiss.IndexFlatL2(16) if metric == "l2" else faiss.IndexFlatIP(16)
+        index.add(scorer.embed(private[held]))
+        near, _ = index.search(scorer.embed(pool), j)
+        wanted = -np.sqrt(near) if metric == "l2" else near
+        np.testing.assert_allclose(scores, wanted.mean(axis=1), rtol=1e-5, atol=1e-5)

@@ -169,7 +169,7 @@ def test_other_numbers_than_codes_are_told():
         )
 
 
-@pytest.mark.slow
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")  # nltk's and its dependencies' own
 def test_equal_to_nltk_above_single_words():
     """nltk.lm's WittenBellInterpolated; its single words are not smoothed, so they are ours."""

@@ -99,6 +99,8 @@ def test_perceptrons_equal_the_reference():
     np.testing.assert_allclose(found, [wanted], atol=1e-10)
 
 
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")  # the package's and its dependencies' own
 def test_the_authors_package_says_the_same():
     """traker 0.3.2, in float32, on the same model without a projection.
 
