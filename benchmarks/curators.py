@@ -6,7 +6,7 @@ candidates, 30,608 public encounters, 4,000 are picked). Texts: ``clinical_notes
 the headline attack of each stage is chosen on one half of the shadow pairs and measured on the
 other.
 
-    python benchmarks/curators.py DATA_FOLDER [--only nearest,dsir] [--shadows 128]
+    python benchmarks/curators.py DATA_FOLDER [--only nearest dsir] [--shadows 128]
 """
 
 import argparse
@@ -50,7 +50,7 @@ RECORDS = {
         f"{{method: d3m, {GRADIENTS}}}",
         "curate.select={rule: nonnegative}",
     ),
-    "less": (f"{{method: less, {GRADIENTS}}}",),
+    "less": ("{method: less, projection: 128}",),
     "confidence": ("{method: confidence}",),
     "flqmi": ("{method: flqmi, k: 500}", "curate.select={rule: greedy, k: 500}"),
     "public_only": ("{method: public_only}",),
@@ -104,12 +104,12 @@ def main() -> None:
     """Print one line a curator."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CURATOR")
     parser.add_argument("--shadows", type=int, default=128)
     asked = parser.parse_args()
     print("| curator | set | picks | worth, random | scores | picks | model | scoring s | all s |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    for data, name, settings in rows([one for one in asked.only.split(",") if one]):
+    for data, name, settings in rows(asked.only):
         at = f"source.folder={asked.folder.resolve()}"
         folders = (f"{part}.{at}" for part in ("private", "public", "test"))
         given = (*folders, f"attack.shadows={asked.shadows}", "run.out=null", *settings)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit
 
 from curation_audit.checks import SettingError, positive
 from curation_audit.observations import Selection
@@ -101,7 +100,7 @@ def keep_probabilities(scores: Scores, alpha: float, squash: bool) -> Floats:
     """
     within = scores.astype(np.float64)
     if squash:
-        within = expit(within)
+        within = (1 + np.tanh(within / 2)) / 2  # numpy alone: workers of jobs import this room
     elif ((within < 0) | (within > 1)).any():
         raise SettingError(
             "curate.select",
