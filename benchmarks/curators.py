@@ -52,7 +52,7 @@ RECORDS = {
     ),
     "less": ("{method: less, projection: 128}",),
     "confidence": ("{method: confidence}",),
-    "flqmi": ("{method: flqmi, k: 500}", "curate.select={rule: greedy, k: 500}"),
+    "flqmi": ("{method: flqmi, k: 100}", "curate.select={rule: greedy, k: 100}"),
     "public_only": ("{method: public_only}",),
     "random": ("{method: random}",),
 }

@@ -116,12 +116,15 @@ def plan_parts(plan: AuditPlan) -> dict[str, Any]:
     data = plan.data
     arrays = {
         "private": data.private.features,
+        "private ids": np.array(data.private.ids),
         "unit": data.private.unit,
         "owner": data.private.owners,
         "private labels": data.private.labels,
         "pool": data.pool.features,
         "pool labels": data.pool.labels,
         "pool ids": np.array(data.pool.ids),
+        "pool sizes": data.pool.sizes,
+        **{f"pool group {name}": np.array(of) for name, of in sorted(data.pool.groups.items())},
         "test": None if data.test is None else data.test.features,
         "test labels": None if data.test is None else data.test.labels,
     }

@@ -150,12 +150,22 @@ def with_planted(plan: AuditPlan, planting: Planting) -> AuditPlan:
         prefix += "-"
     ids = tuple(f"{prefix} {i}" for i in range(len(planting.features)))
     labels = planting.planted.labels
+    like = _nearest_rows(planting.features, pool.features)  # whose group and size they have
     grown = Rows(
         pool.ids + ids,
         np.concatenate([pool.features, planting.features]),
         None if pool.labels is None else np.concatenate([pool.labels, labels]),
+        {name: of + tuple(of[row] for row in like) for name, of in pool.groups.items()},
+        None if pool.sizes is None else np.concatenate([pool.sizes, pool.sizes[like]]),
     )
     return dataclasses.replace(plan, data=dataclasses.replace(plan.data, pool=grown))
+
+
+def _nearest_rows(rows: Features, pool: Features) -> Indices:
+    """The nearest pool row of each row (f, d), int64 (f,)."""
+    order = pool.astype(np.float64) @ rows.astype(np.float64).T
+    nearest: Indices = (order - (pool.astype(np.float64) ** 2).sum(axis=1)[:, None] / 2).argmax(0)
+    return nearest
 
 
 def rehearse(plan: AuditPlan, coins: Inclusion, rows: Features) -> Rehearsal:

@@ -179,7 +179,7 @@ def build(registry: Mapping[str, type[Any]], tag: str, section: Mapping[str, Any
             raise Problem((near[0],), f"unknown setting {near[0]!r}", f"did you mean {tag!r}?")
         raise Problem((), f"{tag!r} is missing", f"expected one of {', '.join(sorted(registry))}")
     name = settings.pop(tag)
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         raise Problem((tag,), f"found {name!r}", did_you_mean(str(name), registry))
     return build_dataclass(registry[name], settings)
 

@@ -12,6 +12,7 @@ from curation_audit.pipelines.rules.group_cuts import rows_by_group, select_grou
 from curation_audit.pipelines.rules.per_group import PerGroup
 from curation_audit.pipelines.rules.sampled import GumbelTopK, Pareto
 from curation_audit.pipelines.rules.token_budget import TokenBudget
+from curation_audit.pipelines.rules.top import TopK
 from curation_audit.streams import Streams
 from curation_audit.types import Floats, Indices
 
@@ -20,8 +21,10 @@ def check_pickable(rule: SelectionRule, pool: Pool) -> None:
     """Raise ``InputError`` where a rule cannot pick from a pool, whatever the scores will be."""
     if isinstance(rule, Counted):
         rule.size(len(pool))
+    elif isinstance(rule, GumbelTopK):
+        TopK(k=rule.k).size(len(pool))
     elif isinstance(rule, TokenBudget):
-        rule.check_total(int(pool.sizes().sum()))
+        rule.check_sizes(pool.sizes())
     elif isinstance(rule, PerGroup):
         groups = pool.groups(rule.by)
         rule.counts({name: len(rows) for name, rows in rows_by_group(groups, len(pool))})
@@ -43,7 +46,7 @@ def picked_rows(scores: Floats, rule: SelectionRule, pool: Pool, seed: int) -> I
         return np.flatnonzero(cuts.mask(scores, groups, ids))
     if isinstance(rule, GumbelTopK | Pareto):
         rank = tie_order(pool.ids(np.arange(len(pool))), seed)
-        streams = Streams(seed).for_shadows("curation", (0,))
+        streams = Streams(seed).for_shadows("real", (0,))  # as the audit's own
         return rule.select(scores[None, :], rank, streams).indices
     sizes = pool.sizes() if isinstance(rule, TokenBudget) else None
     ids_of = _Ids(pool)

@@ -14,6 +14,7 @@ from curation_audit.auditing.evidence import draw_game
 from curation_audit.auditing.forecast import forecast
 from curation_audit.auditing.plan import AttackSettings, RunSettings, Threat
 from curation_audit.auditing.planting import (
+    Planting,
     plant,
     planting_gap,
     planting_warnings,
@@ -389,3 +390,16 @@ def test_planted_rows_are_plain_values():
     planted = Planted(np.arange(2), np.zeros(2, dtype=np.int64))
     with pytest.raises(AttributeError):
         planted.target = None
+
+
+def test_planted_rows_have_group_and_size_of_the_nearest_pool_row():
+    plan = pipeline("mean").plan()
+    m = len(plan.data.pool)
+    groups = {"site": tuple(f"s{i}" for i in range(m))}
+    pool = replace(plan.data.pool, groups=groups, sizes=np.arange(m))
+    plan = replace(plan, data=replace(plan.data, pool=pool))
+    rows = pool.features[[4, 9]] + 1e-3
+    grown = with_planted(plan, Planting(rows, Planted(np.arange(2), np.arange(2)))).data.pool
+    assert grown.groups["site"][m:] == ("s4", "s9")
+    assert grown.sizes[m:].tolist() == [4, 9]
+    assert len(grown.groups["site"]) == len(grown.sizes) == m + 2

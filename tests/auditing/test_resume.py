@@ -104,6 +104,23 @@ def other_ids(plan):
     return replace(plan, data=replace(plan.data, pool=replace(plan.data.pool, ids=ids)))
 
 
+def other_private_ids(plan):
+    """Some scorers hash them, and an external job is told them."""
+    ids = tuple(f"x{i}" for i in plan.data.private.ids)
+    return replace(plan, data=replace(plan.data, private=replace(plan.data.private, ids=ids)))
+
+
+def with_sizes(plan):
+    pool = replace(plan.data.pool, sizes=np.arange(len(plan.data.pool)))
+    return replace(plan, data=replace(plan.data, pool=pool))
+
+
+def with_groups(plan):
+    groups = {"site": tuple("a" * len(plan.data.pool))}
+    pool = replace(plan.data.pool, groups=groups)
+    return replace(plan, data=replace(plan.data, pool=pool))
+
+
 def other_test(plan):
     test = replace(plan.data.test, labels=1 - plan.data.test.labels)
     return replace(plan, data=replace(plan.data, test=test))
@@ -119,6 +136,9 @@ CHANGED: dict[str, dict[str, Any]] = {
     "one value of the pool": {"edit": other_value},
     "one label of the pool": {"edit": other_label},
     "ids of the pool": {"edit": other_ids},
+    "ids of the private set": {"edit": other_private_ids},
+    "sizes of the pool": {"edit": with_sizes},
+    "groups of the pool": {"edit": with_groups},
     "labels of the test set": {"edit": other_test},
     "metric": {"metric": "auc"},
     "scaling": {"standardise": "none"},

@@ -215,7 +215,7 @@ def test_a_threshold_is_no_rule_for_noisy_picks(small, command, tmp_path):
     path = small(
         protected({"mechanism": "noisy_top_k"}, select={"rule": "threshold", "minimum": 0.1})
     )
-    expected = ["curate.select.rule", "hangs on private scores", "top_k or top_fraction"]
+    expected = ["curate.select.rule", "takes the best k of the whole pool", "top_k or top_fraction"]
     refused(command, path, tmp_path, expected)
 
 

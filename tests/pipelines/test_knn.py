@@ -109,3 +109,15 @@ def test_pieces_change_nothing(rng, monkeypatch):
 def test_unknown_names(wrong):
     with pytest.raises(SettingError, match="expected one of"):
         Knn(**wrong)
+
+
+def test_rows_far_from_zero_have_the_same_neighbours(rng):
+    """Moved by a million, as a date column is; sums of squares alone would lose the difference."""
+    rows = rng.normal(size=(60, 3))
+    labels, asked = rng.integers(0, 2, 60), rng.normal(size=(40, 3))
+    mask = np.ones((1, 60), dtype=bool)
+    near = asked_of(Knn(k=3), pool(rows, labels), mask, asked, 2)
+    far = asked_of(Knn(k=3), pool(rows + 1e6, labels), mask, asked + 1e6, 2)
+    theirs = KNeighborsClassifier(3).fit(rows, labels).predict_proba(asked)
+    np.testing.assert_allclose(near[0], theirs, atol=1e-6)
+    assert (np.abs(far - near).max(axis=2) < 1e-6).mean() > 0.95

@@ -1,5 +1,6 @@
 """torch modules of users: in step, alone, and what goes wrong with them."""
 
+import functools
 from importlib import metadata
 
 import numpy as np
@@ -240,3 +241,36 @@ def test_descriptions_tell_modules_and_settings_apart_but_not_workers():
     assert describe(Module(module=plain, workers=2, **SETTINGS)) == base
     assert describe(Module(module=normalised, **SETTINGS)) != base
     assert describe(Module(module=plain, **(SETTINGS | {"epochs": 4}))) != base
+
+
+def of_width(width):
+    def factory(n_features, n_classes):
+        return torch.nn.Sequential(
+            torch.nn.Linear(n_features, width), torch.nn.Linear(width, n_classes)
+        )
+
+    return factory
+
+
+def sized(n_features, n_classes, width=3):
+    return of_width(width)(n_features, n_classes)
+
+
+def test_networks_of_one_definition_are_told_apart_by_what_they_carry():
+    def told(factory):
+        return describe(Module(module=factory, **SETTINGS))
+
+    assert told(of_width(3)) == told(of_width(3)) != told(of_width(4))
+    three, four = (functools.partial(sized, width=width) for width in (3, 4))
+    assert told(three) == told(functools.partial(sized, width=3)) != told(four)
+    one, other = (lambda n, c: sized(n, c, 3)), (lambda n, c: sized(n, c, 4))
+    assert told(one) != told(other)
+
+
+def test_a_network_for_just_the_classes_that_there_are_is_checked_with_these():
+    rows = Rows(("a", "b", "c"), np.zeros((3, 2)), np.array([0, 1, 2]))
+    Module(module=lambda n, c: torch.nn.Linear(n, 3), **SETTINGS).check(rows)
+    with pytest.raises(InputError, match=r"logits of shape \(2, 3\)"):
+        Module(module=lambda n, c: torch.nn.Linear(n, 3), **SETTINGS).check(
+            Rows(("a", "b"), np.zeros((2, 2)), np.array([0, 1]))
+        )

@@ -68,7 +68,7 @@ def test_the_picks_are_those_of_an_audit(name, spec):
     check_pickable(rule, pool)
     groups = {"site": tuple(site or "(missing)" for site in SITES)}
     rows = Rows(tuple(IDS), SCORES[:, None], groups=groups, sizes=SIZES)
-    streams = Streams(SEED).for_shadows("curation", (0,))
+    streams = Streams(SEED).for_shadows("real", (0,))
     expected = rule.select(SCORES[None], tie_order(IDS, SEED), streams, rows).indices
     found = picked_rows(SCORES, rule, pool, SEED)
     assert found.dtype == np.int64

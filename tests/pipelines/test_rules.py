@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from curation_audit.checks import InputError
 from curation_audit.pipelines.base import Rows, SelectionRule
 from curation_audit.pipelines.rules import RULES
-from curation_audit.pipelines.rules.cut import tie_order
+from curation_audit.pipelines.rules.cut import select, tie_order
 from curation_audit.pipelines.rules.levels import Nonnegative, OccupiedClusters, ScoreRange
 from curation_audit.pipelines.rules.per_group import PerGroup
 from curation_audit.pipelines.rules.sampled import GumbelTopK, Pareto
@@ -298,3 +298,11 @@ def test_the_tie_order_is_a_ranking_by_id_and_seed_alone(rng):
     for other in (tie_order(ids, 8), np.arange(500)):
         assert abs(np.corrcoef(ranks, other)[0, 1]) < 0.2
     assert tie_order(ids, 10**80).shape == (500,)
+
+
+def test_levels_are_compared_as_a_cut_does_in_any_width():
+    """float32(.7) is below .7: a level is not rounded to the width of the scores."""
+    scores = np.array([[0.1, 0.3, 0.7, 0.9]], dtype=np.float32)
+    for rule in (Threshold(minimum=0.7), ScoreRange(low=0.7, high=0.9), ScoreRange(low=0, high=0.1)):
+        cut = select(scores[0], rule)
+        assert picks(rule, scores, np.arange(4)) == [cut.indices(scores[0]).tolist()]

@@ -76,7 +76,7 @@ LEFT_OUT: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
     "a rule without a fixed number of picks": (
         {"select": Threshold(minimum=0.0)},
         {},
-        {SELECTION: "number of picks hangs on private scores", PAIR: "needs top_k"},
+        {SELECTION: "takes the best k of the whole pool", PAIR: "needs top_k"},
     ),
     "the nearest record": ({"scorer": "nearest"}, {}, {SELECTION: "cannot protect nearest"}),
     "a secret number of units": (

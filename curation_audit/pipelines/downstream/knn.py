@@ -15,6 +15,7 @@ from curation_audit.types import Features, Floats, Indices, Labels, Mask, Probab
 Metric: TypeAlias = Literal["l2", "cosine"]
 Weights: TypeAlias = Literal["uniform", "distance"]
 BYTES_PER_PIECE = 1 << 26
+SMALLEST = 1e-250  # of squared lengths: its inverse is a number
 SAME = 1e-10  # distances closer than this share of the rows' largest squared length are equal
 TIE_SEED = 0
 
@@ -128,9 +129,13 @@ def distances_between(asked: Features, rows: Features, metric: Metric) -> tuple[
         squared = 2 - 2 * asked @ rows.T
         grid = SAME
     else:
+        center = rows.mean(axis=0)  # products of rows far from 0 would cancel
+        asked, rows = asked - center, rows - center
         of_rows = np.einsum("ud,ud->u", rows, rows)
         squared = np.einsum("qd,qd->q", asked, asked)[:, None] + of_rows - 2 * asked @ rows.T
-        grid = SAME * 2.0 ** np.ceil(np.log2(max(of_rows.max(), np.finfo(float).tiny)))
+        # where all rows are one, what rounding leaves of it
+        scale = max(of_rows.max(), np.finfo(float).eps ** 2 * (center @ center), SMALLEST)
+        grid = SAME * 2.0 ** np.ceil(np.log2(scale))
     ties = np.rint(squared / grid)
     squared = np.where(ties <= 0, 0, squared)
     return ties, squared / 2 if metric == "cosine" else np.sqrt(squared)

@@ -81,9 +81,10 @@ class Module(Recipe):
         return {**values, "module": self.module if isinstance(self.module, str) else None, **origin}
 
     def check(self, pool: Rows) -> None:
-        """Raise ``InputError`` unless a module can be made that gives two rows two logits."""
+        """Raise ``InputError`` unless a module can be made that gives two rows their logits."""
         rows = torch.as_tensor(pool.features[:2], device=resolve_device(self.device))
-        _try(self._made(0, rows, 2), rows, 2)
+        n_classes = 2 if pool.labels is None else int(pool.labels.max()) + 1
+        _try(self._made(0, rows, n_classes), rows, n_classes)
 
     def fit(
         self, pool: Rows, selection: Selection, n_classes: int, *, streams: ShadowStreams

@@ -3,6 +3,7 @@
 Pipeline files name entry points and never a dotted path, which would import anything.
 """
 
+import functools
 import hashlib
 import inspect
 import multiprocessing
@@ -42,9 +43,37 @@ def load_offered(group: str, name: str, path: str, also_known: Sequence[str] = (
 def origin_of(part: Any) -> dict[str, Any]:
     """Where a class or function is defined, and what tells its versions apart.
 
-    Of installed packages that is the package's version, else the content of the file. Something
-    defined in no file has neither; stored results of it are told apart by its name alone.
+    That is the content of its file, and what it carries along: the arguments of a partial, what a
+    closure or a lambda encloses, the state of an object that is called. Where such a value has no
+    telling ``repr``, stored results are not found again.
     """
+    if isinstance(part, functools.partial):
+        carried = [repr(part.args), repr(sorted(part.keywords.items()))]
+        return {**origin_of(part.func), "carries": _digest(carried)}
+    origin = _defined(part)
+    carried = _carried(part)
+    return {**origin, "carries": _digest(carried)} if carried else origin
+
+
+def _carried(part: Any) -> list[str]:
+    """What tells two functions or objects of one definition apart, as text."""
+    if inspect.isclass(part):
+        return []
+    if not inspect.isroutine(part):
+        return [repr(sorted(getattr(part, "__dict__", {}).items()))]
+    code, cells = getattr(part, "__code__", None), getattr(part, "__closure__", None)
+    carried = [repr(cell.cell_contents) for cell in cells or ()]
+    carried += [repr(value) for value in getattr(part, "__defaults__", None) or ()]
+    if code is not None and "<lambda>" in part.__qualname__:  # several may stand in one file
+        carried.append(repr((code.co_firstlineno, code.co_code, code.co_names, code.co_consts)))
+    return carried
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _defined(part: Any) -> dict[str, Any]:
     named = part if hasattr(part, "__qualname__") else type(part)
     where = f"{named.__module__}.{named.__qualname__}"
     try:

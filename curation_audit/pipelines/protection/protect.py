@@ -206,7 +206,7 @@ def k_of(rule: SelectionRule, n_pool: int) -> int:
     if not isinstance(rule, TopK | TopFraction):
         raise SettingError(
             "curate.select.rule",
-            f"found {rule.name}, whose number of picks hangs on private scores",
+            f"found {rule.name}; noise on the selection takes the best k of the whole pool",
             "noise on the selection needs top_k or top_fraction",
         )
     return rule.size(n_pool)

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from curation_audit.checks import positive
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import Rows
@@ -35,7 +37,7 @@ class Nonnegative:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row that is not below 0; ties play no role."""
-        return Selection.from_mask(scores >= self.minimum)
+        return Selection.from_mask(scores >= np.float64(self.minimum))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class OccupiedClusters:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row of an occupied cluster; ties play no role."""
-        return Selection.from_mask(scores >= self.minimum)
+        return Selection.from_mask(scores >= np.float64(self.minimum))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +102,4 @@ class ScoreRange:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row in the range; ties play no role."""
-        return Selection.from_mask((scores >= self.low) & (scores <= self.high))
+        return Selection.from_mask((scores >= np.float64(self.low)) & (scores <= np.float64(self.high)))

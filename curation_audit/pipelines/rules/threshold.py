@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import Rows
 from curation_audit.streams import ShadowStreams
@@ -31,4 +33,4 @@ class Threshold:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row that reaches the minimum; ties play no role."""
-        return Selection.from_mask(scores >= self.minimum)
+        return Selection.from_mask(scores >= np.float64(self.minimum))

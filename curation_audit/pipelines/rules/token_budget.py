@@ -42,6 +42,13 @@ class TokenBudget:
                 "spend less",
             )
 
+    def check_sizes(self, sizes: Indices) -> None:
+        """Raise ``SettingError`` where the sizes of a pool do not suit the budget."""
+        self.check_total(int(sizes.sum()))
+        if self.budget < sizes.min():
+            problem = f"found {self.budget}, but the smallest row of the pool has {sizes.min()}"
+            raise SettingError(f"{PATH}.budget", problem, "spend more")
+
     def select(
         self,
         scores: Scores,
@@ -57,10 +64,7 @@ class TokenBudget:
         if pool is None or pool.sizes is None:
             raise no_sizes()
         sizes = pool.sizes
-        self.check_total(int(sizes.sum()))
-        if self.budget < sizes.min():
-            problem = f"found {self.budget}, but the smallest row of the pool has {sizes.min()}"
-            raise SettingError(f"{PATH}.budget", problem, "spend more")
+        self.check_sizes(sizes)
         ranked = ranking(scores, tie_order)
         fits = np.cumsum(sizes[ranked], axis=1) <= self.budget  # sizes are 0 or more: a run
         picked = np.zeros(scores.shape, dtype=bool)

@@ -129,7 +129,7 @@ class Classifier:
         """
         embedded = self.embed(np.concatenate([private.features, pool]))
         logits = np.empty(row_weights.shape)
-        for k in range(self.folds):
+        for k in np.unique(fold):
             without = self._weights(private, row_weights * (fold != k), pool, weights.dtype)
             logits[:, fold == k] = without @ embedded[fold == k].T
         line = fit_platt(logits, np.arange(len(embedded)) < len(private), row_weights)
