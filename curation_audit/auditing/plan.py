@@ -14,9 +14,14 @@ from curation_audit.dp.claims import Claim, check_comparable
 from curation_audit.dp.events import Event
 from curation_audit.dp.protection import Protection
 from curation_audit.observations import OBSERVED_STAGES, STAGES, ObservedStage, Stage
-from curation_audit.pipelines.base import CurationData, Downstream, Scorer, SelectionRule
+from curation_audit.pipelines.base import (
+    CurationData,
+    Downstream,
+    Particular,
+    Scorer,
+    SelectionRule,
+)
 from curation_audit.pipelines.canaries import CanarySettings
-from curation_audit.pipelines.scorers.command import Command
 from curation_audit.report.renderings import check_formats
 from curation_audit.results import Estimand
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
@@ -253,7 +258,7 @@ class AuditPlan:
             )
         if (self.attack.canaries is not None) != (self.data.n_canaries > 0):
             raise ValueError("canaries are asked for and not there, or there and not asked for.")
-        if isinstance(self.scorer, Command):
+        if isinstance(self.scorer, Particular):
             self.scorer.check_use(self.rule, self.data.n_canaries)
         if self.claim is not None:
             check_comparable(self.claim, self.scorer.adjacency)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
 from curation_audit.auditing.chunks import describe, one_thread
-from curation_audit.auditing.plan import AuditPlan, RunSettings
+from curation_audit.auditing.context import ReleaseContext
+from curation_audit.auditing.plan import AuditPlan, PolicyRule, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.protect_section import build_protect
 from curation_audit.config.sections import (
@@ -38,10 +39,19 @@ from curation_audit.config.tree import ConfigTree, override, read_tree
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.conditions import check_settings
 from curation_audit.dp.events import Event
-from curation_audit.pipelines.base import CurationData, Scorer, SelectionRule, bound, opened
+from curation_audit.dp.protection import Protection
+from curation_audit.pipelines.base import (
+    CurationData,
+    Rows,
+    Scorer,
+    SelectionRule,
+    bound,
+    opened,
+)
 from curation_audit.pipelines.canaries import with_canaries
 from curation_audit.pipelines.data import load_data
 from curation_audit.pipelines.downstream.fitting import check_fits
+from curation_audit.pipelines.features import FeatureStep
 from curation_audit.pipelines.picking import check_pickable
 from curation_audit.pipelines.pools import Background, Pool, open_pool
 from curation_audit.pipelines.protection.base import Site
@@ -157,36 +167,14 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     downstream = None
     if section.train is not None:
         downstream = built(("train",), build_downstream, section.train, run.device)
-    policy = tuple(
-        built(("report", "policy", i), build_policy, line)
-        for i, line in enumerate(section.report.policy)
-    )
-    claim, protection, context = None, None, None
+    policy, claim, context = _reporting(section)
+    protection: Protection | None = None
     events: tuple[Event, ...] = ()
-    if section.report.context is not None:
-        context = built(("report", "context"), build_context, section.report.context)
-    if section.report.claim is not None:
-        claim = built(("report", "claim"), build_claim, section.report.claim)
-    private = _set_spec("private", section.private)
-    public = _set_spec("public", section.public)
-    if most_pool_rows is not None:
-        public = replace(public, source=Background(public.source, most_pool_rows))
     steps = tuple(
         built(("features", "steps", i), build_step, one, base, run.device)
         for i, one in enumerate(section.features.steps)
     )
-    with one_thread():  # steps give the same bits whatever the machine does beside
-        data = load_data(
-            PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
-            public,
-            None if section.test is None else _set_spec("test", section.test),
-            base=base,
-            standardise=section.features.standardise,
-            dtype=np.dtype(run.dtype),
-            targets=None if attack.targets == "all" else attack.targets,
-            streams=Streams(section.seed),
-            steps=steps,
-        )
+    data = _read(section, base, attack.targets, run, steps, most_pool_rows)
     if downstream is not None:
         check_fits(downstream, data.pool)
     as_written = scorer
@@ -194,10 +182,8 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         scorer = bound(scorer, data.pool)
     if attack.canaries is not None:
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
-    # a rule that cannot pick from this pool says so here, where its place in the file is known
     if most_pool_rows is None:
-        tried = Streams(section.seed).for_shadows("load", (0,))  # a rule may draw
-        rule.select(np.zeros((1, len(data.pool))), np.arange(len(data.pool)), tried, data.pool)
+        _try_to_pick(rule, data.pool, section.seed)
     configuration = _resolved(section, steps, as_written, rule, downstream, threat, attack)
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim)
@@ -224,6 +210,55 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         ledger=None if section.private.ledger is None else base / section.private.ledger,
         configuration=configuration,
     )
+
+
+def _reporting(
+    section: PipelineSection,
+) -> tuple[tuple[PolicyRule, ...], Claim | None, ReleaseContext | None]:
+    """When to fail, which guarantee is stated, and what is released to whom."""
+    policy = tuple(
+        built(("report", "policy", i), build_policy, line)
+        for i, line in enumerate(section.report.policy)
+    )
+    claim, context = None, None
+    if section.report.context is not None:
+        context = built(("report", "context"), build_context, section.report.context)
+    if section.report.claim is not None:
+        claim = built(("report", "claim"), build_claim, section.report.claim)
+    return policy, claim, context
+
+
+def _read(
+    section: PipelineSection,
+    base: Path,
+    targets: Literal["all"] | int,
+    run: RunSettings,
+    steps: tuple[FeatureStep, ...],
+    most_pool_rows: int | None,
+) -> CurationData:
+    """The three sets; of a larger pool about ``most_pool_rows``."""
+    private = _set_spec("private", section.private)
+    public = _set_spec("public", section.public)
+    if most_pool_rows is not None:
+        public = replace(public, source=Background(public.source, most_pool_rows))
+    with one_thread():  # steps give the same bits whatever the machine does beside
+        return load_data(
+            PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
+            public,
+            None if section.test is None else _set_spec("test", section.test),
+            base=base,
+            standardise=section.features.standardise,
+            dtype=np.dtype(run.dtype),
+            targets=None if targets == "all" else targets,
+            streams=Streams(section.seed),
+            steps=steps,
+        )
+
+
+def _try_to_pick(rule: SelectionRule, pool: Rows, seed: int) -> None:
+    """Let a rule that cannot pick from a pool say so while its place in the file is known."""
+    drawn = Streams(seed).for_shadows("load", (0,))
+    rule.select(np.zeros((1, len(pool))), np.arange(len(pool)), drawn, pool)
 
 
 def _protected(

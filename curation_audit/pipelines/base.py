@@ -264,6 +264,15 @@ class SelectionRule(Protocol):
         ...
 
 
+@runtime_checkable
+class Particular(Protocol):
+    """A scorer that does not go with every rule, or with made-up records."""
+
+    def check_use(self, rule: SelectionRule, n_canaries: int) -> None:
+        """Raise ``SettingError`` where it does not."""
+        ...
+
+
 class FittedModels(Protocol):
     """S downstream models at once."""
 

@@ -19,7 +19,7 @@ from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import FittedModels, Rows
 from curation_audit.pipelines.downstream.logistic import softmax
-from curation_audit.pipelines.downstream.of_users import each, load_offered, origin_of
+from curation_audit.pipelines.of_users import each, load_offered, origin_of
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Labels, Probabilities
 

@@ -15,7 +15,7 @@ from curation_audit.observations import Selection
 from curation_audit.pipelines.base import FittedModels, Rows
 from curation_audit.pipelines.downstream.logistic import softmax
 from curation_audit.pipelines.downstream.networks import Task, fit_networks, task_of
-from curation_audit.pipelines.downstream.of_users import each, load_offered, origin_of
+from curation_audit.pipelines.of_users import each, load_offered, origin_of
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device
 from curation_audit.training.in_step import ROWS_PER_PIECE, Examples, train_in_step

@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from curation_audit.checks import positive
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import Rows
+from curation_audit.pipelines.rules.threshold import at_least
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Indices, Scores
 
@@ -37,7 +36,7 @@ class Nonnegative:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row that is not below 0; ties play no role."""
-        return Selection.from_mask(scores >= np.float64(self.minimum))
+        return Selection.from_mask(at_least(scores, self.minimum))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,7 @@ class OccupiedClusters:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row of an occupied cluster; ties play no role."""
-        return Selection.from_mask(scores >= np.float64(self.minimum))
+        return Selection.from_mask(at_least(scores, self.minimum))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,4 +101,4 @@ class ScoreRange:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row in the range; ties play no role."""
-        return Selection.from_mask((scores >= np.float64(self.low)) & (scores <= np.float64(self.high)))
+        return Selection.from_mask(at_least(scores, self.low) & at_least(-scores, -self.high))

@@ -9,7 +9,7 @@ import numpy as np
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import Rows
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Indices, Scores
+from curation_audit.types import Indices, Mask, Scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,4 +33,13 @@ class Threshold:
         pool: Rows | None = None,
     ) -> Selection:
         """Pick every row that reaches the minimum; ties play no role."""
-        return Selection.from_mask(scores >= np.float64(self.minimum))
+        return Selection.from_mask(at_least(scores, self.minimum))
+
+
+def at_least(scores: Scores, level: float) -> Mask:
+    """Which scores reach a level, (S, m) -> bool (S, m); NaN reaches none.
+
+    In float64, as a ``Cut`` compares: the level is not rounded to the width of the scores.
+    """
+    reached: Mask = scores >= np.float64(level)
+    return reached

@@ -61,6 +61,8 @@ def _carried(part: Any) -> list[str]:
         return []
     if not inspect.isroutine(part):
         return [repr(sorted(getattr(part, "__dict__", {}).items()))]
+    if "<" not in part.__qualname__:  # at the top of its file, which tells all of it
+        return []
     code, cells = getattr(part, "__code__", None), getattr(part, "__closure__", None)
     carried = [repr(cell.cell_contents) for cell in cells or ()]
     carried += [repr(value) for value in getattr(part, "__defaults__", None) or ()]
