@@ -44,8 +44,8 @@ def origin_of(part: Any) -> dict[str, Any]:
     """Where a class or function is defined, and what tells its versions apart.
 
     That is the content of its file, and what it carries along: the arguments of a partial, what a
-    closure or a lambda encloses, the state of an object that is called. Where such a value has no
-    telling ``repr``, stored results are not found again.
+    closure or a lambda encloses, the state of an object that is called or whose method is. Where
+    such a value has no telling ``repr``, stored results are not found again.
     """
     if isinstance(part, functools.partial):
         carried = [repr(part.args), repr(sorted(part.keywords.items()))]
@@ -59,8 +59,9 @@ def _carried(part: Any) -> list[str]:
     """What tells two functions or objects of one definition apart, as text."""
     if inspect.isclass(part):
         return []
-    if not inspect.isroutine(part):
-        return [repr(sorted(getattr(part, "__dict__", {}).items()))]
+    owner = getattr(part, "__self__", None) if inspect.ismethod(part) else part
+    if not inspect.isroutine(owner) and not inspect.isclass(owner):
+        return [repr(sorted(getattr(owner, "__dict__", {}).items()))]
     if "<" not in part.__qualname__:  # at the top of its file, which tells all of it
         return []
     code, cells = getattr(part, "__code__", None), getattr(part, "__closure__", None)

@@ -256,6 +256,14 @@ def sized(n_features, n_classes, width=3):
     return of_width(width)(n_features, n_classes)
 
 
+class Maker:
+    def __init__(self, width):
+        self.width = width
+
+    def make(self, n_features, n_classes):
+        return of_width(self.width)(n_features, n_classes)
+
+
 def test_networks_of_one_definition_are_told_apart_by_what_they_carry():
     def told(factory):
         return describe(Module(module=factory, **SETTINGS))
@@ -263,6 +271,7 @@ def test_networks_of_one_definition_are_told_apart_by_what_they_carry():
     assert told(of_width(3)) == told(of_width(3)) != told(of_width(4))
     three, four = (functools.partial(sized, width=width) for width in (3, 4))
     assert told(three) == told(functools.partial(sized, width=3)) != told(four)
+    assert told(Maker(3).make) == told(Maker(3).make) != told(Maker(4).make)
     one, other = (lambda n, c: sized(n, c, 3)), (lambda n, c: sized(n, c, 4))
     assert told(one) != told(other)
 
