@@ -156,6 +156,8 @@ class Linearisation:
     jackknife); ``covariance`` is the covariance of the vector over fair coins. No coin is used.
     ``slopes`` marks the coordinates that a ranking of the pool shows (all but an intercept).
     ``noise`` is the covariance of what a private mechanism adds to the vector, if it adds any.
+    ``exact``: to first order is exact, but for a factor that a curation's coins share (a mean is
+    over as many rows as are in).
     """
 
     reference: Floats  # (p,)
@@ -163,6 +165,7 @@ class Linearisation:
     covariance: Floats  # (p, p)
     slopes: Mask  # (p,)
     noise: Floats | None = None  # (p, p)
+    exact: bool = False
 
     @cached_property
     def whitening(self) -> Floats:
@@ -205,6 +208,7 @@ KNOWABLE: Final[frozenset[str]] = frozenset(
         "memberships",
         "model",
         "nearest scorer",
+        "one cut",
         "other candidates",
         "picks in scores",
         "pool",
@@ -247,6 +251,7 @@ class Knowledge:
       (or what ``score`` of nobody gives, where that is more).
     * ``score values``: scores on their own scale, not ranks or the top only; ``score values of
       picked rows``: not ranks. ``score ranks`` and ``top scores only``: that is what he sees.
+    * ``one cut``: the same score divides picked rows from rows that were left, everywhere.
     * ``picks in scores``: what he sees of the scores gives the picks away.
     * ``the scorer's embedding``: features as the scorer sees them, not a surrogate's.
     * ``thresholds``: the lowest picked score.

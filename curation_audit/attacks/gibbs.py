@@ -38,7 +38,7 @@ class Gibbs:
     title: ClassVar[str] = "Posterior over the sets that explain the picks"
     stage: ClassVar[Stage] = "selection"
     needs: ClassVar[frozenset[str]] = frozenset(
-        {"algorithm", "candidates", "nearest scorer", "other candidates", "pool"}
+        {"algorithm", "candidates", "nearest scorer", "one cut", "other candidates", "pool"}
     )
     source: ClassVar[str] = "this project; belief propagation after Pearl 1988"
     cost: ClassVar[str] = "m N p + S m log m + 150 S E, E pairs above the threshold, at most 4 m"

@@ -33,7 +33,7 @@ class Iterative:
     title: ClassVar[str] = "Iterative reconstruction of the set"
     stage: ClassVar[Stage] = "selection"
     needs: ClassVar[frozenset[str]] = frozenset(
-        {"algorithm", "candidates", "nearest scorer", "other candidates", "pool"}
+        {"algorithm", "candidates", "nearest scorer", "one cut", "other candidates", "pool"}
     )
     source: ClassVar[str] = "Wahdany et al. 2026, arXiv:2603.00811"
     cost: ClassVar[str] = "m N p + S m log m + 100 S E, E pairs above the threshold, at most 4 m"

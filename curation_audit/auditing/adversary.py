@@ -44,6 +44,7 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
         "the scorer's embedding": plan.threat.embedding == "exact",
         "confidences": plan.threat.model_as == "confidences",
         "insertions": planting_gap(plan) is None,
+        "one cut": plan.rule.one_cut,
         "queries at the candidates": _beside_candidates(plan) >= 0,
         "queries at both": bool(beside.any()),
         "queries at pool rows": len(queried) > 0 and "pool" in knows,

@@ -262,6 +262,12 @@ class AuditPlan:
             self.scorer.check_use(self.rule, self.data.n_canaries)
         if self.claim is not None:
             check_comparable(self.claim, self.scorer.adjacency)
+        if "thresholds" in self.threat.knows and not self.rule.one_cut:
+            raise SettingError(
+                "threat.knows",
+                f"found thresholds, but {self.rule.name} does not pick all rows above one score",
+                "leave them out",
+            )
         if self.protection is not None:
             _check_covered(self.protection, self.observed, self.threat)
         for rule in self.policy:

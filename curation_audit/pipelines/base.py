@@ -241,11 +241,14 @@ class Invertible(Protocol):
 class SelectionRule(Protocol):
     """How scores become picked rows.
 
-    ``by_rank``: the picks follow from the order of the scores and what is public.
+    ``by_rank``: the picks follow from the order of the scores and what is public. ``one_cut``:
+    for all rows of a curation the same score divides what is picked from what is left, but for
+    noise that the rule draws itself.
     """
 
     name: ClassVar[str]
     by_rank: ClassVar[bool]
+    one_cut: ClassVar[bool]
 
     def select(
         self,

@@ -15,6 +15,7 @@ from curation_audit.dp.claims import GaussianClaim
 from curation_audit.observations import Knowledge, Observation, Selection
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.rules.cut import tie_order
+from curation_audit.pipelines.rules.levels import ScoreRange
 from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -52,6 +53,7 @@ def test_the_default_adversary_knows_all_but_the_coins_and_the_threshold():
         "labels",
         "linear scorer",
         "model",
+        "one cut",
         "other candidates",
         "pool",
         "queries at both",
@@ -137,6 +139,22 @@ def test_the_family_of_the_scorer_is_granted():
     for scorer, family in ((Mean(), "linear scorer"), (Nearest(), "nearest scorer")):
         there = knowledge_of(plan(scorer=scorer)).granted
         assert {"linear scorer", "nearest scorer"} & there == {family}
+
+
+RANGE = ScoreRange(low=0.2, high=0.5)
+
+
+def test_picks_of_a_range_are_not_read_as_rows_above_one_score():
+    missing = missing_knowledge(plan(scorer=Nearest()), knowledge_of(plan(scorer=Nearest())))
+    assert missing["gibbs"] == missing["iterative"] == ()
+    here = plan(scorer=Nearest(), rule=RANGE)
+    missing = missing_knowledge(here, knowledge_of(here))
+    assert missing["gibbs"] == missing["iterative"] == ("one cut",)
+
+
+def test_a_range_has_no_lowest_picked_score_to_be_told():
+    with pytest.raises(SettingError, match="range does not pick all rows above one score"):
+        plan(Threat(knows=(*EVERYTHING, "thresholds")), rule=RANGE)
 
 
 def test_scores_that_the_adversary_runs_are_those_of_the_pipeline():

@@ -520,6 +520,11 @@ def test_training_that_diverges_is_told():
         audit(pipeline(train=diverging))
 
 
+def test_a_curation_that_picks_nothing_is_told():
+    with pytest.raises(SettingError, match=r"curate.select: found that threshold picks no row"):
+        audit(pipeline(select=Threshold(minimum=2.0)))
+
+
 def test_more_picks_than_the_pool_has_rows_is_told():
     with pytest.raises(InputError, match=rf"^curate\.select: found k = {M + 1}, .* {M} rows"):
         audit(pipeline(select=TopK(k=M + 1)))

@@ -8,7 +8,8 @@ import pytest
 from curation_audit.checks import SettingError
 from curation_audit.config.sections import build_scorer
 from curation_audit.pipelines.base import PrivateRows, Rows
-from curation_audit.pipelines.rules.top import TopK
+from curation_audit.pipelines.rules.threshold import Threshold
+from curation_audit.pipelines.rules.top import Greedy, TopK
 from curation_audit.pipelines.scorers import lazy_greedy
 from curation_audit.pipelines.scorers.flqmi import Flqmi
 from curation_audit.streams import Streams
@@ -177,6 +178,15 @@ def test_lazy_is_lazy(monkeypatch):
     coins = RNG.random((4, 50)) < 0.5
     scores(Flqmi(k=100), private_of(private), coins, pool_of(pool))
     assert sum(asked) < 0.1 * 4 * 100 * 2000
+
+
+def test_a_rule_may_not_pick_more_than_was_taken():
+    scorer = Flqmi(k=5)
+    for rule in (TopK(k=5), Greedy(k=2), Threshold(minimum=0.5)):
+        scorer.check_use(rule, 0)
+    for kind in (TopK, Greedy):
+        with pytest.raises(SettingError, match=r"curate.select.k: found 6, but flqmi takes 5 rows"):
+            scorer.check_use(kind(k=6), 0)
 
 
 def test_settings():

@@ -54,9 +54,9 @@ def test_an_example_says_what_it_is(path):
 
 
 @pytest.mark.parametrize("path", GALLERY, ids=lambda path: path.stem)
-def test_an_example_is_audited(path):
-    """With few shadows and attacks, and in memory: here it has to run, not to find."""
-    few = ("attack.shadows=16", f"attack.methods={FEW}", "run.out=null")
+def test_an_example_is_audited(path, tmp_path):
+    """With few shadows and attacks: here it has to run, not to find."""
+    few = ("attack.shadows=16", f"attack.methods={FEW}", f"run.out={tmp_path / 'run'}")
     result = audit(load_pipeline(path, *few))
     assert [stage.stage for stage in result.stages] == ["scores", "selection", "model", "joint"]
     asked = ["lira_best_row", "binary_lira", "lira"]

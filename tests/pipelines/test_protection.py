@@ -16,6 +16,7 @@ from curation_audit.pipelines.protection import MECHANISMS
 from curation_audit.pipelines.protection.base import Budget, ScorerMechanism
 from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
 from curation_audit.pipelines.protection.protect import NATURAL, UNPAID
+from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.statistics.gdp import mu_of_epsilon
 from tests.pipelines.protected import (
@@ -241,6 +242,20 @@ def test_a_private_scorer_takes_any_rule_and_noise_on_picks_a_fixed_number():
         SettingError, match=r"curate.select: found k = 61, but the pool has 60 rows"
     ):
         protected(CASES["noisy_top_k, gumbel"], rule=TopK(k=M + 1))
+
+
+def test_scores_of_a_private_scorer_are_no_probabilities():
+    for score in ("probability", "calibrated"):
+        case = dataclasses.replace(
+            CASES["dp_gd"], scorer=dataclasses.replace(CASES["dp_gd"].scorer, score=score)
+        )
+        with pytest.raises(SettingError, match=rf"curate.scorer.score: found {score}, but"):
+            protected(case)
+    pareto = Pareto(alpha=2.0)
+    with pytest.raises(SettingError, match=r"curate.select.squash: found false, but the scores"):
+        protected(CASES["gaussian_mean"], rule=pareto)
+    squashed = dataclasses.replace(pareto, squash=True)
+    assert protected(CASES["gaussian_mean"], rule=squashed).rule == squashed
 
 
 @pytest.mark.parametrize("adjacency", ADJACENCIES)

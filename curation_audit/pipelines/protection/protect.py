@@ -21,7 +21,9 @@ from curation_audit.pipelines.protection.base import (
     Site,
 )
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
+from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
+from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.zero_out import ZeroOut
 from curation_audit.results import Adjacency
 
@@ -122,6 +124,8 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
     budget, events = settings.budget, tuple[Event, ...]()
     _check_delta(budget.delta, site)
     name, noisy = parts_of(settings.mechanism)
+    if name is not None:
+        _check_scale(name, site.scorer, rule)
     selection = None
     if noisy and not budget.unlimited:
         selection = _selection(settings, site, rule, name)
@@ -149,6 +153,22 @@ def _check_delta(delta: float, site: Site) -> None:
             f"{PATH}.delta",
             f"found {delta:g}, at which a unit could be released as it is",
             "expected less than one over the number of units",
+        )
+
+
+def _check_scale(mechanism: str, scorer: Scorer, rule: SelectionRule) -> None:
+    """A private scorer's noise knows no ends, so its scores are no probabilities."""
+    if isinstance(scorer, Classifier) and scorer.score != "logit":
+        raise SettingError(
+            "curate.scorer.score",
+            f"found {scorer.score}, but the scores of {mechanism} are not probabilities",
+            "leave it out; levels of rules are then levels of its scores",
+        )
+    if isinstance(rule, Pareto) and not rule.squash:
+        raise SettingError(
+            "curate.select.squash",
+            f"found false, but the scores of {mechanism} are not from 0 to 1",
+            "expected true",
         )
 
 

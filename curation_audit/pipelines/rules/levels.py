@@ -22,6 +22,7 @@ class Nonnegative:
 
     name: ClassVar[str] = "nonnegative"
     by_rank: ClassVar[bool] = False
+    one_cut: ClassVar[bool] = True
 
     @property
     def minimum(self) -> float:
@@ -50,6 +51,7 @@ class OccupiedClusters:
 
     name: ClassVar[str] = "occupied_clusters"
     by_rank: ClassVar[bool] = False
+    one_cut: ClassVar[bool] = True
     least: float = 1.0
 
     def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ class ScoreRange:
 
     name: ClassVar[str] = "range"
     by_rank: ClassVar[bool] = False
+    one_cut: ClassVar[bool] = False
     low: float
     high: float
 

@@ -38,6 +38,7 @@ class NoisyTopK:
 
     name: ClassVar[str] = "noisy_top_k"
     by_rank: ClassVar[bool] = False
+    one_cut: ClassVar[bool] = True
     k: int
     noise: Noise
     scale: float

@@ -30,6 +30,7 @@ class PerGroup:
 
     name: ClassVar[str] = "per_group"
     by_rank: ClassVar[bool] = True
+    one_cut: ClassVar[bool] = False
     by: str
     k: int | None = None
     fraction: float | None = None

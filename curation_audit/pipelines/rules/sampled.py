@@ -32,6 +32,7 @@ class GumbelTopK:
 
     name: ClassVar[str] = "gumbel_top_k"
     by_rank: ClassVar[bool] = False
+    one_cut: ClassVar[bool] = True
     k: int
     temperature: float = 1.0
     z_scores: bool = False
@@ -68,6 +69,7 @@ class Pareto:
 
     name: ClassVar[str] = "pareto"
     by_rank: ClassVar[bool] = False
+    one_cut: ClassVar[bool] = True
     alpha: float
     squash: bool = False
 

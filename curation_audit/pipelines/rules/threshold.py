@@ -18,6 +18,7 @@ class Threshold:
 
     name: ClassVar[str] = "threshold"
     by_rank: ClassVar[bool] = False
+    one_cut: ClassVar[bool] = True
     minimum: float
 
     def __post_init__(self) -> None:

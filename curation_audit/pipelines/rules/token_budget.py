@@ -27,6 +27,7 @@ class TokenBudget:
 
     name: ClassVar[str] = "token_budget"
     by_rank: ClassVar[bool] = True
+    one_cut: ClassVar[bool] = True
     budget: int
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ class TopK:
 
     name: ClassVar[str] = "top_k"
     by_rank: ClassVar[bool] = True
+    one_cut: ClassVar[bool] = True
     k: int
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class TopFraction:
 
     name: ClassVar[str] = "top_fraction"
     by_rank: ClassVar[bool] = True
+    one_cut: ClassVar[bool] = True
     fraction: float
 
     def __post_init__(self) -> None:

@@ -118,6 +118,7 @@ class BoundCentroidVotes:
             gradients=-votes,
             hessian=np.eye(n_clusters),
             slopes=np.ones(n_clusters, dtype=bool),
+            exact=True,
         )
 
 

@@ -7,8 +7,15 @@ import numpy as np
 
 from curation_audit import checks
 from curation_audit.checks import SettingError
-from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
+from curation_audit.pipelines.base import (
+    Family,
+    FittedScorers,
+    PrivateRows,
+    Rows,
+    SelectionRule,
+)
 from curation_audit.pipelines.rules.cut import tie_hashes
+from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.lazy_greedy import Coverage, Greedy, lazy_greedy
 from curation_audit.pipelines.scorers.row_keys import row_keys
 from curation_audit.releases.public_maps import unit_rows
@@ -40,6 +47,15 @@ class Flqmi:
         checks.positive(k=self.k)
         if not 0 <= self.eta < np.inf:
             raise ValueError(f"eta must be 0 or more, got {self.eta}.")
+
+    def check_use(self, rule: SelectionRule, n_canaries: int) -> None:
+        """Raise ``SettingError`` for a rule that picks more rows than were taken greedily."""
+        if isinstance(rule, TopK) and rule.k > self.k:
+            raise SettingError(
+                "curate.select.k",
+                f"found {rule.k}, but flqmi takes {self.k} rows",
+                f"expected at most {self.k}, or a larger curate.scorer.k",
+            )
 
     def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """Rows scaled to length one."""

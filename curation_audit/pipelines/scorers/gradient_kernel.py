@@ -5,7 +5,7 @@ enter the mean is private. So S shadows are one matrix product with the inclusio
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -193,4 +193,5 @@ def linearised_mean(private: PrivateRows, vectors: Features) -> Linearisation:
     """The mean of the rows' vectors (rows, p), linearised at half weights."""
     weights, rows = half_weights(private), vectors.astype(np.float64)
     reference = weights @ rows / weights.sum()
-    return linearised(private, reference, (rows - reference) / weights.sum())
+    first_order = linearised(private, reference, (rows - reference) / weights.sum())
+    return replace(first_order, exact=True)

@@ -49,6 +49,14 @@ class Coverage:
             gains[:, part] += np.maximum(similarity - covered[:, None], 0).sum(axis=2)
         return gains
 
+    def first_gains(self, rows: Features) -> Floats:
+        """What every row would add where nothing is covered yet, (rows, p) -> (S, rows)."""
+        gains = self.relevance(rows)
+        held = self.held.T.astype(np.float64)
+        for part in parts(np.arange(len(rows)), MOST_NUMBERS // len(held)):
+            gains[:, part] += (self.similarity(rows[part]) @ held).T
+        return gains
+
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
@@ -63,7 +71,7 @@ def lazy_greedy(coverage: Coverage, rows: Features, k: int) -> Greedy:
     """The greedy sets of k of the rows (m, p); of rows that add the same the first is taken."""
     covered = coverage.uncovered()
     relevance = coverage.relevance(rows)
-    bounds = coverage.gains(rows, covered)
+    bounds = coverage.first_gains(rows)
     shadows = np.arange(len(bounds))
     picks = np.empty((len(bounds), k), dtype=np.int64)
     gains = np.empty((len(bounds), k))
@@ -113,12 +121,25 @@ def _most_hopeful(hopeful: Floats, n: int) -> Indices:
 
 
 def _gains_of(coverage: Coverage, rows: Features, covered: Floats, asked: Indices) -> Floats:
-    """By how much rows (S, b) of each shadow cover more, (S, b)."""
+    """By how much rows (S, b) of each shadow cover more, (S, b).
+
+    Row by row, not shadow by shadow: most shadows ask about the same rows, whose similarities are
+    computed once.
+    """
+    n_pairs = MOST_NUMBERS // covered.shape[1]
     shadow = np.repeat(np.arange(len(asked)), asked.shape[1])
+    in_rows = np.argsort(asked, axis=None, kind="stable")
+    distinct, first = np.unique(asked.ravel()[in_rows], return_index=True)
+    ends = np.append(first, asked.size)
     gains = np.empty(asked.size)
-    for part in parts(np.arange(asked.size), MOST_NUMBERS // covered.shape[1]):
-        similarity = coverage.similarity(rows[asked.ravel()[part]])
-        gains[part] = np.maximum(similarity - covered[shadow[part]], 0).sum(axis=1)
+    for block in parts(np.arange(len(distinct)), n_pairs):
+        similarity = coverage.similarity(rows[distinct[block]])
+        pairs = in_rows[ends[block[0]] : ends[block[-1] + 1]]
+        place = np.repeat(np.arange(len(block)), np.diff(ends)[block])
+        for part in parts(np.arange(len(pairs)), n_pairs):
+            more = similarity[place[part]]
+            more -= covered[shadow[pairs[part]]]
+            gains[pairs[part]] = np.maximum(more, 0, out=more).sum(axis=1)
     return gains.reshape(asked.shape)
 
 

@@ -30,7 +30,13 @@ def half_weights(private: PrivateRows) -> Floats:
 
 
 def linearisation(
-    private: PrivateRows, reference: Floats, gradients: Floats, hessian: Floats, slopes: Mask
+    private: PrivateRows,
+    reference: Floats,
+    gradients: Floats,
+    hessian: Floats,
+    slopes: Mask,
+    *,
+    exact: bool = False,
 ) -> Linearisation:
     """Linearise an M-estimator at ``reference``.
 
@@ -40,6 +46,7 @@ def linearisation(
         gradients: of each private row's loss at ``reference``, (rows, p).
         hessian: of the whole objective at ``reference``, (p, p).
         slopes: which coordinates a ranking shows, bool (p,).
+        exact: the objective is quadratic.
 
     The released vector moves by ``-H^-1 g_n`` for candidate n, so over fair coins it has the
     covariance ``H^-1 (sum_n g_n g_n' / 4) H^-1``. The second moment of the gradients is shrunk
@@ -55,4 +62,5 @@ def linearisation(
         influence=-per_unit @ inverse,
         covariance=inverse @ (private.n_candidates / 4 * second_moment) @ inverse,
         slopes=slopes,
+        exact=exact,
     )

@@ -58,4 +58,5 @@ class Mean:
             gradients=reference - embedded,
             hessian=weights.sum() * np.eye(p),
             slopes=np.ones(p, dtype=bool),
+            exact=True,
         )

@@ -88,4 +88,5 @@ class NoisySum:
             covariance=len(influence) / 4 * second_moment + noise,
             slopes=np.ones(vectors.shape[1], dtype=bool),
             noise=noise if self.mechanism.noise > 0 else None,
+            exact=True,
         )
