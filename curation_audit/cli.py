@@ -13,6 +13,7 @@ import click
 
 from curation_audit.checks import InputError
 from curation_audit.curate_command import curate
+from curation_audit.forecast_command import forecast
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option
 from curation_audit.version import __version__
@@ -45,6 +46,7 @@ def cli() -> None:
 
 
 cli.add_command(curate)
+cli.add_command(forecast)
 cli.add_command(ledger)
 
 
@@ -78,11 +80,11 @@ def init(file: str | None, example: str | None, policy: bool, force: bool) -> No
 @set_option
 def validate(pipeline: str, assignments: tuple[str, ...]) -> None:
     """Check a pipeline and its data, and print what an audit of it would do."""
-    from curation_audit.auditing.forecast import forecast
+    from curation_audit.auditing.forecast import forecast as plan_in_numbers
     from curation_audit.config import load_plan
     from curation_audit.console import show_forecast
 
-    show_forecast(forecast(load_plan(pipeline, assignments)))
+    show_forecast(plan_in_numbers(load_plan(pipeline, assignments)))
 
 
 @cli.command()
@@ -114,10 +116,10 @@ def attack(
 
     plan = load_plan(pipeline, (*assignments, *_options(seed, workers, out)))
     if dry_run:
-        from curation_audit.auditing.forecast import forecast
+        from curation_audit.auditing.forecast import forecast as plan_in_numbers
         from curation_audit.console import show_forecast
 
-        show_forecast(forecast(plan))
+        show_forecast(plan_in_numbers(plan))
         return PASS
     return _attack(plan, quiet=quiet, json_logs=json_logs, as_json=as_json)
 

@@ -337,6 +337,19 @@ def _shown(estimate: Mapping[str, Any] | None) -> str:
     return "not measured" if estimate is None else f"{estimate['value']:.3f}"
 
 
+def show_table(title: str, rows: "Sequence[Sequence[str]]") -> None:
+    """Rows under the first of them, on standard output."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title))
+    for name in rows[0]:
+        table.add_column(escape(name), overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(escape, row))
+    _console().print(table)
+
+
 def show_forecast(forecast: "Forecast") -> None:
     """What an audit would do, on standard output."""
     from rich.markup import escape

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation_audit.analytic.red_flags import red_flag_warnings
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.auditing.adversary import knowledge_of
@@ -146,7 +147,12 @@ def forecast(plan: AuditPlan) -> Forecast:
         bytes_on_disk=int(n_bytes * 2 * n_shadows + evidence_bytes),
         seconds=each * (n_families * n_shadows + 1) / plan.run.workers,
         out=str(plan.run.out),
-        warnings=(*data.warnings, *design_warnings(plan), *planting_warnings(plan)),
+        warnings=(
+            *data.warnings,
+            *design_warnings(plan),
+            *planting_warnings(plan),
+            *red_flag_warnings(plan.scorer, data),
+        ),
     )
 
 

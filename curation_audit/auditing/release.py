@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from curation_audit.analytic.red_flags import red_flag_warnings
 from curation_audit.auditing.chunks import Curations
 from curation_audit.auditing.contents import contents
 from curation_audit.auditing.evidence import AttackEvidence, Game
@@ -111,6 +112,7 @@ def build_report(
                 *design_warnings(plan),
                 *planting_warnings(plan),
                 *_pick_warnings(curations),
+                *red_flag_warnings(plan.scorer, plan.data),
             ],
             **contents(plan, stages=stages, controls=controls, claim=claim, utility=utility),
             "data": _data(plan),

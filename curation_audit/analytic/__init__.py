@@ -1,0 +1,1 @@
+"""Audits without shadow training: a curation whose scores move linearly with the coins."""

@@ -1,0 +1,71 @@
+"""``curation-audit forecast``: what a pipeline leaks by first order, and with more records."""
+
+import json
+
+import click
+
+from curation_audit.options import pipeline_option, set_option
+
+
+@click.command()
+@pipeline_option
+@set_option
+@click.option(
+    "--records",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="A number of private records to forecast for. May be repeated.",
+)
+@click.option(
+    "--advantage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="How many records, or how much noise, for no more than this best TPR - FPR?",
+)
+@click.option(
+    "--shadows",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Exact shadows to check the prediction on: an even number from 30, or 0 for none.",
+)
+@click.option("--model", is_flag=True, help="Forecast the model's leak, too; it trains hundreds.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+def forecast(
+    pipeline: str,
+    assignments: tuple[str, ...],
+    records: tuple[int, ...],
+    advantage: float,
+    shadows: int,
+    model: bool,
+    as_json: bool,
+) -> None:
+    """Predict what a pipeline leaks, without an audit, and what more records or noise change.
+
+    For scorers whose scores are linear in what they learn (mean, classifier, votes, influences).
+    A prediction, until exact shadows confirm it; then still no audit.
+    """
+    from curation_audit.auditing.release import keyed_ids
+    from curation_audit.config import load_plan
+    from curation_audit.console import show_table
+    from curation_audit.forecasting.outlook import outlook
+    from curation_audit.forecasting.words import (
+        Asked,
+        rows_of_adversaries,
+        rows_of_laws,
+        sentences,
+        tree,
+    )
+
+    plan = load_plan(pipeline, assignments)
+    found, asked = outlook(plan, shadows, model=model), Asked(records, advantage)
+    names = keyed_ids(plan)
+    if as_json:
+        click.echo(json.dumps(tree(found, asked, names), indent=1))
+        return
+    show_table(f"Forecast for {plan.name!r}: what scores tell", rows_of_adversaries(found))
+    if found.laws:
+        show_table("With more records", rows_of_laws(found, asked))
+    for sentence in sentences(found, asked, names):
+        click.echo(sentence)

@@ -1,0 +1,198 @@
+"""What can be told from a plan's scores, predicted without a shadow, and checked on a few.
+
+A prediction is no audit result. It is called checked only where shadows that were really fitted
+move as first order says, and where the filter's AUC on them agrees with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+
+from curation_audit.analytic.affine import (
+    AffineScores,
+    Linear,
+    likelihood_ratios,
+    linearity,
+)
+from curation_audit.auditing.curation import score_shadows
+from curation_audit.auditing.plan import AuditPlan
+from curation_audit.checks import SettingError
+from curation_audit.game import paired_inclusion
+from curation_audit.results import Estimate
+from curation_audit.statistics.auc import auc_estimate
+from curation_audit.statistics.leakage_law import advantage_of_mu
+from curation_audit.statistics.leverage import (
+    effective_dimension,
+    leverages,
+    mu_of_auditor,
+    mu_of_known_others,
+    pooled_auc,
+    pooled_tpr,
+)
+from curation_audit.statistics.paired import PairedEvidence
+from curation_audit.streams import Streams
+from curation_audit.types import Floats, Inclusion, Scores
+
+Adversary: TypeAlias = Literal["auditor", "population", "dp"]
+KNOWS: Final[Mapping[Adversary, str]] = {
+    "auditor": "the scores and all candidates, no coin",
+    "population": "the scores, one candidate, and as many other records as are held; no coin",
+    "dp": "the scores, all candidates and every coin but one",
+}
+MIN_SHADOWS: Final = 30
+LEAST_LINEARITY: Final = 0.8
+NEAR: Final = 0.02
+"""How far a predicted AUC may lie outside of the interval of the measured one."""
+CONFIDENCE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one adversary is predicted to tell; rates by false-positive rate."""
+
+    adversary: Adversary
+    mu: Floats  # (N,)
+    auc: float
+    advantage: float
+    tpr: Mapping[float, float]
+
+    @classmethod
+    def of(cls, adversary: Adversary, mu: Floats, fpr: tuple[float, ...]) -> "Told":
+        """From the mu of every candidate."""
+        rates = pooled_tpr(mu, np.array(fpr))
+        told = dict(zip(fpr, map(float, rates), strict=True))
+        return cls(adversary, mu, pooled_auc(mu), advantage_of_mu(mu), told)
+
+
+@dataclass(frozen=True, slots=True)
+class SpotCheck:
+    """What exact shadows say of a prediction: their linearity, and the filter's AUC on them."""
+
+    n_shadows: int
+    linearity: float
+    measured: Estimate
+    predicted: float
+
+    @property
+    def failure(self) -> str | None:
+        """Why the prediction does not hold; ``None`` where it does."""
+        if self.linearity < LEAST_LINEARITY:
+            return (
+                f"linearity is {self.linearity:.3f}, below {LEAST_LINEARITY}: "
+                "the scorer is not linear enough, audit it with shadows (curation-audit attack)"
+            )
+        low, high = self.measured.low - NEAR, self.measured.high + NEAR
+        if not low <= self.predicted <= high:
+            return (
+                f"the predicted AUC {self.predicted:.3f} is not near the measured "
+                f"{self.measured.value:.3f} ({self.measured.low:.3f} to {self.measured.high:.3f})"
+            )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What scores tell of N candidates, each held by a fair coin.
+
+    ``n_directions`` is along how many the candidates move scores, and ``dimension`` the sum of
+    their leverages (N,). ``check`` is ``None`` where no shadow was fitted.
+    """
+
+    n_candidates: int
+    n_directions: int
+    leverage: Floats
+    told: tuple[Told, ...]
+    check: SpotCheck | None
+
+    @property
+    def dimension(self) -> float:
+        """In how many directions coins show beside the noise."""
+        return effective_dimension(self.leverage)
+
+    @property
+    def label(self) -> str:
+        """What the figures may be called."""
+        checked = self.check is not None and self.check.failure is None
+        return "prediction, checked on exact shadows" if checked else "prediction, not confirmed"
+
+
+def linear_of(plan: AuditPlan) -> Linear:
+    """The plan's scorer, linearised.
+
+    Raises:
+        SettingError: where its scores are not linear.
+    """
+    linear = Linear.of(plan.scorer, plan.data)
+    if linear is None:
+        raise SettingError(
+            "curate.scorer",
+            f"found {plan.scorer.name}, whose scores are not linear in what it learns",
+            "measure it with shadows: curation-audit attack",
+        )
+    return linear
+
+
+def predict(plan: AuditPlan, n_shadows: int = 32) -> Prediction:
+    """Predict, and check on ``n_shadows`` exact shadows (0 for none).
+
+    Raises:
+        SettingError: for a scorer that is not linear, or for a check on too few shadows.
+    """
+    if n_shadows % 2 or 0 < n_shadows < MIN_SHADOWS:
+        raise SettingError(
+            "shadows", f"found {n_shadows}", f"expected 0, or an even number from {MIN_SHADOWS}"
+        )
+    linear = linear_of(plan)
+    affine = linear.affine()
+    check = None
+    if n_shadows:
+        inclusion, scores = exact_shadows(plan, n_shadows)
+        check = spot_check(affine, linear, inclusion, scores)
+    return Prediction(
+        n_candidates=len(affine.shifts),
+        n_directions=int(np.linalg.matrix_rank(affine.shifts)),
+        leverage=leverages(affine.shifts, affine.noise),
+        told=told_by(affine, plan.attack.fpr),
+        check=check,
+    )
+
+
+def exact_shadows(plan: AuditPlan, n_shadows: int) -> tuple[Inclusion, Scores]:
+    """Coins (S, N) and scores (S, m) of the first shadows of an audit of the plan."""
+    streams = Streams(plan.seed)
+    inclusion = paired_inclusion(n_shadows, plan.data.private.n_candidates, streams)
+    in_order = streams.for_shadows("shadow", range(n_shadows))
+    return inclusion, score_shadows(plan, inclusion, in_order)
+
+
+def told_by(affine: AffineScores, fpr: tuple[float, ...]) -> tuple[Told, ...]:
+    """What every adversary tells.
+
+    To a ``population`` adversary the n = N/2 others that are held are draws of their kind, not
+    coins of records that he knows: with as many reference records of his own,
+    ``mu^2 = a' (n Cov)^-1 a / (1 + n / n)``, which is the leverage h itself where the auditor's is
+    ``4 h / (1 - h)``.
+    """
+    leverage = leverages(affine.shifts, affine.noise)
+    shared = np.sqrt(leverage)
+    return (
+        Told.of("auditor", mu_of_auditor(leverage), fpr),
+        Told.of("population", shared, fpr),
+        Told.of("dp", mu_of_known_others(affine.shifts, affine.added), fpr),
+    )
+
+
+def spot_check(
+    affine: AffineScores, linear: Linear, inclusion: Inclusion, scores: Scores
+) -> SpotCheck:
+    """Compare a prediction with shadows that were really fitted."""
+    seen = linear.seen(scores)
+    evidence = likelihood_ratios(affine, seen)
+    measured = auc_estimate(
+        PairedEvidence.split(evidence, inclusion), confidence=CONFIDENCE, inflation=1.0
+    )
+    predicted = pooled_auc(mu_of_auditor(leverages(affine.shifts, affine.noise)))
+    found = float(np.median(linearity(affine, seen, inclusion)))
+    return SpotCheck(len(inclusion), found, measured, predicted)

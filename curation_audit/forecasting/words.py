@@ -1,0 +1,190 @@
+"""A forecast as a tree for machines and as rows and sentences for people."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from curation_audit.forecasting.outlook import TIMES, Outlook, StageLaw
+from curation_audit.forecasting.prediction import KNOWS
+from curation_audit.statistics.leakage_law import Range
+
+ASSUMES: Final = (
+    "The law assumes that further records are of the same kind, that the adversary knows all "
+    "candidates, and that a stage hides as much as it does today. Ranges hold the error that the "
+    "exact shadows show today; no theorem covers what is extrapolated."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a forecast is asked: numbers of records beside the usual ones, and an advantage."""
+
+    records: tuple[int, ...] = ()
+    advantage: float = 0.1
+
+    def sizes(self, n_today: int) -> tuple[int, ...]:
+        """Of how many records to tell, ascending."""
+        return tuple(sorted({*self.records, *(times * n_today for times in TIMES)}))
+
+
+def tree(found: Outlook, asked: Asked, names: Sequence[str]) -> dict[str, Any]:
+    """All of a forecast as JSON values; infinite numbers are null.
+
+    ``names`` are what the candidates are called.
+    """
+    prediction, check, flags = found.prediction, found.prediction.check, found.flags
+    return {
+        "label": prediction.label,
+        "n_records": found.n_today,
+        "n_directions": prediction.n_directions,
+        "effective_dimension": _number(prediction.dimension),
+        "linearity_corr": None if check is None else _number(check.linearity),
+        "check": None
+        if check is None
+        else {
+            "n_exact_shadows": check.n_shadows,
+            "measured_auc": _estimate(check.measured),
+            "predicted_auc": _number(check.predicted),
+            "passed": check.failure is None,
+            "failure": check.failure,
+        },
+        "told": [
+            {
+                "adversary": told.adversary,
+                "knows": KNOWS[told.adversary],
+                "auc": _number(told.auc),
+                "advantage": _number(told.advantage),
+                "tpr": [{"fpr": fpr, "value": _number(rate)} for fpr, rate in told.tpr.items()],
+                "largest_mu": _number(float(told.mu.max())),
+                "mu_99th_percentile": _number(_quantile(told.mu.tolist(), 0.99)),
+            }
+            for told in prediction.told
+        ],
+        "red_flags": flags.lines(),
+        "most_exposed": [
+            {"candidate": names[i], "mu": _number(float(flags.mu[i]))} for i in flags.exposed
+        ],
+        "variance_falls_as_n_to_the": _number(-found.fall),
+        "stages": [_stage(law, found, asked) for law in found.laws],
+        "assumes": ASSUMES if found.laws else None,
+    }
+
+
+def _stage(law: StageLaw, found: Outlook, asked: Asked) -> dict[str, Any]:
+    noise = law.noise_needed(found.n_today, asked.advantage)
+    return {
+        "stage": law.stage,
+        "measured_auc": _estimate(law.measured),
+        "by_records": [
+            {
+                "n_records": n,
+                "auc": _bounds(law.auc(n)),
+                "advantage": _bounds(law.advantage(n)),
+            }
+            for n in asked.sizes(found.n_today)
+        ],
+        "for_advantage": {
+            "advantage": asked.advantage,
+            "n_records": _bounds(law.records_needed(asked.advantage)),
+            "noise_sd": _number(noise),
+            "noise_in_sd_of_scores": _number(noise / found.spread) if found.spread else None,
+        },
+    }
+
+
+def rows_of_laws(found: Outlook, asked: Asked) -> list[list[str]]:
+    """A header and, for every number of records, the advantage at each stage."""
+    header = ["records", *(f"advantage on {law.stage}" for law in found.laws)]
+    body = [
+        [f"{n:,}", *(shown(law.advantage(n)) for law in found.laws)]
+        for n in asked.sizes(found.n_today)
+    ]
+    return [header, *body]
+
+
+def rows_of_adversaries(found: Outlook) -> list[list[str]]:
+    """A header and what every adversary is predicted to tell."""
+    header = ["adversary", "knows", "AUC", "advantage", "largest mu"]
+    body = [
+        [
+            told.adversary,
+            KNOWS[told.adversary],
+            f"{told.auc:.3f}",
+            f"{told.advantage:.3f}",
+            f"{told.mu.max():.2f}",
+        ]
+        for told in found.prediction.told
+    ]
+    return [header, *body]
+
+
+def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
+    """What a forecast comes to."""
+    prediction, check, flags = found.prediction, found.prediction.check, found.flags
+    said = [f"Label: {prediction.label}."]
+    if check is not None:
+        measured = check.measured
+        said.append(
+            f"On {check.n_shadows} exact shadows: linearity_corr {check.linearity:.3f}, AUC "
+            f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f}), predicted "
+            f"{check.predicted:.3f}."
+        )
+        if check.failure is not None:
+            said.append(f"Not confirmed: {check.failure}.")
+    said.append(
+        f"Candidates move scores along {prediction.n_directions} directions; beside noise they "
+        f"show in {prediction.dimension:.1f}."
+    )
+    said += [f"Red flag: {line}" for line in flags.lines()]
+    exposed = ", ".join(f"{names[i]} (mu {flags.mu[i]:.2f})" for i in flags.exposed)
+    said.append(f"Most exposed candidates, by keyed id: {exposed}.")
+    said += [_needed(law, found, asked) for law in found.laws]
+    if found.laws:
+        said.append(ASSUMES)
+    elif check is not None:
+        said.append("No law of n: a private mechanism is in place, whose claim bounds the leak.")
+    return said
+
+
+def _needed(law: StageLaw, found: Outlook, asked: Asked) -> str:
+    noise = law.noise_needed(found.n_today, asked.advantage)
+    today = (
+        "or no noise at all"
+        if noise == 0
+        else f"or noise on every score of {noise / found.spread:.3g} times their spread"
+        if found.spread and math.isfinite(noise)
+        else "and no noise is enough"
+    )
+    return (
+        f"For an advantage of at most {asked.advantage:g} on {law.stage}: "
+        f"{shown(law.records_needed(asked.advantage), digits=0)} records, {today} at "
+        f"{found.n_today:,}."
+    )
+
+
+def shown(value: Range, digits: int = 3) -> str:
+    """A value and its range."""
+    low, middle, high = (f"{one:,.{digits}f}" for one in (value.low, value.value, value.high))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _bounds(value: Range) -> dict[str, float | None]:
+    return {
+        "value": _number(value.value),
+        "low": _number(value.low),
+        "high": _number(value.high),
+    }
+
+
+def _estimate(value: Any) -> dict[str, float | None]:
+    return {name: _number(getattr(value, name)) for name in ("value", "low", "high", "confidence")}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value with at least that share of the values at or below it."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
