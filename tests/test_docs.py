@@ -27,6 +27,7 @@ from curation_audit.pipelines.scorers import SCORERS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 DROP_IN = (ROOT / "docs" / "drop-in.md").read_text()
+FORECAST = (ROOT / "docs" / "forecast.md").read_text()
 
 
 def test_the_pipeline_of_the_readme_is_one():
@@ -82,6 +83,13 @@ def test_the_python_of_the_drop_in_page_runs(tmp_path, monkeypatch, rng):
     names = in_a_data_job(tmp_path, rng)
     exec(block, names | {"table": names["pool"], "pool_sample": names["public_sample"]}, names)
     assert len(names["kept"]) == 4_000
+
+
+def test_the_python_of_the_forecast_page_runs(monkeypatch, capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", FORECAST, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(block, {})
+    assert capsys.readouterr().out.startswith("prediction, checked on exact shadows")
 
 
 def test_the_drop_in_page_names_every_adapter_and_example():

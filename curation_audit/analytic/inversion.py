@@ -26,6 +26,7 @@ class Inversion:
     """
 
     center: Floats  # (q,)
+    offset: Floats  # (r,)
     slopes: Floats  # (q, r)
     covariance: Floats  # (r, r) of the guesses
     affine: AffineScores
@@ -34,7 +35,8 @@ class Inversion:
 
     def guess(self, outputs: Floats) -> Floats:
         """Deviations of coordinates from the reference, (S, r)."""
-        found: Floats = (np.asarray(outputs, dtype=np.float64) - self.center) @ self.slopes
+        deviations = np.asarray(outputs, dtype=np.float64) - self.center
+        found: Floats = deviations @ self.slopes + self.offset
         return found
 
     def likelihood_ratios(self, outputs: Floats) -> Evidence:
@@ -80,16 +82,23 @@ def invert_stage(
         [stage(scores(inclusion[at : at + BLOCK])) for at in range(0, n_shadows, BLOCK)]
     ).astype(np.float64)
     moved = (inclusion - 0.5) @ affine.shifts
-    center = outputs.mean(axis=0)
-    ridge = _best_ridge(outputs - center, moved)
-    slopes = _ridge_slopes(outputs - center, moved, (ridge,))[0]
+    center, offset = outputs.mean(axis=0), moved.mean(axis=0)
+    # what comes back is taken apart from the offset, which coins have by chance
+    outputs, moved = outputs - center, moved - offset
+    ridge = _best_ridge(outputs, moved)
     half = n_shadows // 2
-    trained = _ridge_slopes(outputs[:half] - center, moved[:half], (ridge,))[0]
-    fresh = (outputs[half:] - center) @ trained
+    trained = _ridge_slopes(outputs[:half], moved[:half], (ridge,))[0]
+    fresh = outputs[half:] @ trained
     error = ((fresh - moved[half:]) ** 2).sum()
-    covariance = fresh.T @ fresh / len(fresh)
-    r2 = 1 - float(error / max((moved[half:] ** 2).sum(), np.finfo(np.float64).tiny))
-    return Inversion(center, slopes, covariance, affine, ridge, r2)
+    return Inversion(
+        center=center,
+        offset=offset,
+        slopes=_ridge_slopes(outputs, moved, (ridge,))[0],
+        covariance=fresh.T @ fresh / len(fresh),
+        affine=affine,
+        ridge=ridge,
+        r2=1 - float(error / max((moved[half:] ** 2).sum(), np.finfo(np.float64).tiny)),
+    )
 
 
 def _best_ridge(outputs: Floats, moved: Floats) -> float:
