@@ -126,7 +126,8 @@ def attack(
 
 def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -> int:
     from curation_audit.auditing.engine import run_audit
-    from curation_audit.console import choose_progress, show_result, summary
+    from curation_audit.console import show_result, summary
+    from curation_audit.console_progress import choose_progress
 
     progress = choose_progress(quiet=quiet or as_json, json_logs=json_logs)
     result = run_audit(plan, progress)
@@ -187,7 +188,8 @@ def sweep(
     guarantee is refuted.
     """
     from curation_audit.config import Asked, load_sweep
-    from curation_audit.console import choose_progress, show_sweep
+    from curation_audit.console import show_sweep
+    from curation_audit.console_progress import choose_progress
     from curation_audit.sweeping.run import run_sweep, sweep_tree
 
     asked = Asked(
@@ -294,7 +296,8 @@ def doctor(quiet: bool, json_logs: bool, as_json: bool) -> int:
     Takes a few seconds, needs no data and writes nothing. Exits with 5 if a check fails: then no
     number of this installation can be trusted.
     """
-    from curation_audit.console import checkup_summary, choose_progress, show_checkup
+    from curation_audit.console import checkup_summary, show_checkup
+    from curation_audit.console_progress import choose_progress
     from curation_audit.doctor import CHECKS, run_checks
 
     progress = choose_progress(quiet=quiet or as_json, json_logs=json_logs)

@@ -47,7 +47,7 @@ def curate(
     picks by the stored release and spends nothing.
     """
     from curation_audit.config import load_picking, load_plan
-    from curation_audit.console import choose_progress
+    from curation_audit.console_progress import choose_progress
     from curation_audit.curating import draw_release, pick, write_picks
     from curation_audit.dp.budget_ledger import BudgetLedger
     from curation_audit.releases.release import Release

@@ -7,11 +7,13 @@ import numpy as np
 from curation_audit.analytic.affine import AffineScores, Linear
 from curation_audit.pipelines.base import ALWAYS_IN, CurationData, PrivateRows, Scorer
 from curation_audit.statistics.leverage import leverages, mu_of_auditor
-from curation_audit.types import Floats, Indices
+from curation_audit.types import Floats, Indices, Labels
 
 READABLE = 0.9
 """Leverage above which a coin can all but be read off the scores: AUC above .9999."""
 SHOWN = 5
+MOST_NUMBERS = 4096
+"""Of a scorer, whose directions take the third power of that: a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,20 @@ class RedFlags:
 
 def red_flag_warnings(scorer: Scorer, data: CurationData) -> list[str]:
     """Those of a curation as sentences; none where its scores are not linear."""
+    if scorer.family != "linear":
+        return []
+    n_numbers = scorer.embed(data.pool.features[:1], _first(data.pool.labels)).shape[1]
+    if n_numbers > MOST_NUMBERS:
+        return [
+            f"Red flags were not looked for: the scorer has {n_numbers:,} numbers, more than "
+            f"{MOST_NUMBERS:,}."
+        ]
     linear = Linear.of(scorer, data)
     return [] if linear is None else red_flags(linear.affine(), data.private).lines()
+
+
+def _first(labels: Labels | None) -> Labels | None:
+    return None if labels is None else labels[:1]
 
 
 def red_flags(affine: AffineScores, private: PrivateRows) -> RedFlags:

@@ -10,6 +10,7 @@ OptimiserName: TypeAlias = Literal["sgd", "adamw"]
 ScheduleName: TypeAlias = Literal["constant", "cosine", "linear", "step"]
 OPTIMISERS: tuple[OptimiserName, ...] = ("sgd", "adamw")
 SCHEDULES: tuple[ScheduleName, ...] = ("constant", "cosine", "linear", "step")
+MOMENTUM = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Recipe:
     epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 0.05
-    momentum: float = 0.9
+    momentum: float = MOMENTUM
     weight_decay: float = 1e-4
     optimiser: OptimiserName = "sgd"
     schedule: ScheduleName = "constant"
@@ -66,6 +67,8 @@ class Recipe:
         checks.one_of("train.schedule", self.schedule, SCHEDULES)
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}.")
+        if self.optimiser == "adamw" and self.momentum != MOMENTUM:
+            raise ValueError("momentum is of sgd; adamw has betas of its own.")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}.")
         if not 0 <= self.warmup < self.epochs:

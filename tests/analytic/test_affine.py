@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
+from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from curation_audit.analytic.affine import (
@@ -17,7 +18,10 @@ from curation_audit.analytic.affine import (
     likelihood_ratios,
     linearity,
 )
+from curation_audit.attacks import ATTACKS
+from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.forecasting.prediction import exact_shadows
+from curation_audit.observations import Observation
 from curation_audit.pipelines.scorers.nearest import Nearest
 from curation_audit.statistics.leverage import leverages
 from curation_audit.streams import Streams
@@ -145,3 +149,23 @@ def test_some_of_the_candidates():
     np.testing.assert_array_equal(fewer.private.features, data.private.features[[0, 3, 79]])
     assert fewer.private.unit.tolist() == [0, 1, 2]
     assert (len(fewer.pool), data.private.n_candidates) == (M, N)
+
+
+def test_on_digits_no_shadow_beats_two_hundred_of_lira():
+    """The figures of theory 2.2: .67 to .72, and .05 above LiRA over the pool or more."""
+    images, rng = load_digits().data / 16, np.random.default_rng(0)
+    order = rng.permutation(len(images))
+    near = images[rng.choice(order[400:], 1000, replace=False)]
+    far = images[rng.choice(len(images), 1000, replace=False)]
+    far = far.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)
+    public = np.concatenate([near, far])
+    of = plan(LOGIT, private=images[order[:400]], public=public, labels=None, train=None)
+    inclusion, scores = exact_shadows(of, 200)
+    linear = Linear.of(of.scorer, of.data)
+    found = auc(inclusion, likelihood_ratios(linear.affine(), linear.seen(scores)))
+    assert 0.67 < found < 0.72
+    picks = of.rule.select(scores, np.arange(2000))
+    shown = Observation(scores, picks, np.zeros((200, 0, 0), dtype=np.float32))
+    streams = Streams(0).for_shadows("shadow", range(200))
+    lira = ATTACKS["lira_best_row"].evidence(shown, inclusion, knowledge_of(of), streams=streams)
+    assert found > auc(inclusion, lira) + 0.05

@@ -60,6 +60,14 @@ def test_a_scorer_that_is_not_linear_has_no_flags():
     assert red_flag_warnings(of.scorer, of.data) == []
 
 
+def test_a_scorer_with_too_many_numbers_is_not_looked_at(monkeypatch):
+    of = plan(MEAN)
+    assert red_flag_warnings(of.scorer, of.data) == []
+    monkeypatch.setattr("curation_audit.analytic.red_flags.MOST_NUMBERS", 5)
+    (said,) = red_flag_warnings(of.scorer, of.data)
+    assert said == "Red flags were not looked for: the scorer has 6 numbers, more than 5."
+
+
 @pytest.mark.parametrize("n", [N, 6])
 def test_flags_stand_in_the_plan_and_in_the_report(n):
     """With six features, six candidates have room for every coin."""

@@ -253,6 +253,7 @@ def test_a_model_without_labels_is_a_mistake(case):
         (lambda: Mlp(epochs=0), "epochs must be positive, got 0"),
         (lambda: Mlp(hidden=(8, 0)), "hidden must be positive, got 0"),
         (lambda: Mlp(momentum=1.0), r"momentum must be in \[0, 1\), got 1.0"),
+        (lambda: Mlp(momentum=0.5, optimiser="adamw"), "momentum is of sgd"),
         (lambda: Mlp(weight_decay=-1e-4), "weight_decay must be 0 or more, got -0.0001"),
         (lambda: Mlp(weight_decay=float("inf")), "weight_decay must be 0 or more, got inf"),
         (lambda: Mlp(warmup=30), "warmup must be in 0 to 29 epochs, got 30"),
