@@ -27,11 +27,12 @@ from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.forecasting.outlook import StageOutputs
-from curation_audit.forecasting.prediction import exact_shadows
+from curation_audit.forecasting.prediction import exact_shadows, first_order_of
 from curation_audit.observations import Observation
 from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
+from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.statistics.leakage_law import (
     Measured,
     SpectralLaw,
@@ -119,7 +120,7 @@ def compare(name: str, plan: AuditPlan, n_analytic: int) -> None:
         return likelihood_ratios(again.affine(), again.seen(scores))
 
     found, seconds = timed(without_shadows)
-    straight = float(np.median(linearity(affine, linear.seen(scores), inclusion)))
+    straight = float(np.median(linearity(scores, linear.scores(inclusion))))
     line(name, "scores", "matched filter, 0 shadows", auc(inclusion, found), seconds)
     print(f"  linearity_corr {straight:.3f}; {N_SHADOWS} shadows took {fitting:.2f} s", flush=True)
     for attack in ("lira_best_row", "matched_filter"):
@@ -198,6 +199,24 @@ def compare_models(name: str, plan: AuditPlan, n_analytic: int) -> None:
 
     found, seconds = timed(from_model)
     line(name, "model", f"inversion, {n_analytic} analytic shadows", auc(inclusion, found), seconds)
+
+
+def compare_networks() -> None:
+    """What 16 trained references tell of a network, beside attacks with 200 shadows."""
+    scorer = MlpClassifier(hidden=(64,), epochs=20, weight_decay=1e-2, device="cpu")
+    plan = replace(made("digits", 0), scorer=scorer)
+    (inclusion, scores), fitting = _timed_shadows(plan)
+    start = time.perf_counter()
+    first_order = first_order_of(plan)
+    found = likelihood_ratios(first_order.affine(), first_order.seen(scores))
+    seconds = time.perf_counter() - start
+    straight = float(np.median(linearity(scores, first_order.scores(inclusion))))
+    line("digits, mlp", "scores", "cavity, 16 references", auc(inclusion, found), seconds)
+    print(f"  linearity_corr {straight:.3f}; {N_SHADOWS} shadows took {fitting:.2f} s", flush=True)
+    for attack in ("lira_best_row", "extract", "shadow_filter"):
+        found, seconds = timed(lambda attack=attack: learnt(plan, inclusion, scores, attack))
+        told = auc(inclusion, found)
+        line("digits, mlp", "scores", f"{attack}, {N_SHADOWS} shadows", told, seconds + fitting)
 
 
 def similarities(seed: int) -> None:
@@ -287,6 +306,7 @@ def main() -> None:
             plan = made(name, 0)
             compare(name, plan, 4000)
             compare_models(name, plan, 4000)
+        compare_networks()
         similarities(0)
         for name, plan in real(asked.folder) if asked.folder else ():
             compare(name, plan, 2000)

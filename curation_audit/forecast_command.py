@@ -43,8 +43,8 @@ def forecast(
 ) -> None:
     """Predict what a pipeline leaks, without an audit, and what more records or noise change.
 
-    For scorers whose scores are linear in what they learn (mean, classifier, votes, influences).
-    A prediction, until exact shadows confirm it; then still no audit.
+    For scorers whose scores are linear in what they learn (mean, classifier, votes, influences),
+    and mlp_classifier. A prediction, until exact shadows confirm it; then still no audit.
     """
     from curation_audit.auditing.release import keyed_ids
     from curation_audit.config import load_plan
@@ -64,7 +64,8 @@ def forecast(
     if as_json:
         click.echo(json.dumps(tree(found, asked, names), indent=1))
         return
-    show_table(f"Forecast for {plan.name!r}: what scores tell", rows_of_adversaries(found))
+    if found.prediction.told:
+        show_table(f"Forecast for {plan.name!r}: what scores tell", rows_of_adversaries(found))
     if found.laws:
         show_table("With more records", rows_of_laws(found, asked))
     for sentence in sentences(found, asked, names):

@@ -146,17 +146,16 @@ def likelihood_ratios(affine: AffineScores, seen: Seen) -> Evidence:
     return ratio
 
 
-def linearity(affine: AffineScores, seen: Seen, inclusion: Inclusion) -> Floats:
-    """Per shadow, how much of what its scores did is what first order says, (S,).
+def linearity(exact: Scores, linear: Scores) -> Floats:
+    """Per shadow, how much of what its scores did is what first order says: (S, m) twice -> (S,).
 
-    The correlation over the pool of the exact and the linear deviation from the mean of the
-    shadows: one for scores that are linear in the coins.
+    The correlation over the pool of both deviations from the mean of the shadows: one for scores
+    that are linear in the coins.
     """
-    expected = (inclusion - 0.5) @ affine.shifts
-    exact = seen.coordinates - seen.coordinates.mean(axis=0)
-    expected = expected - expected.mean(axis=0)
-    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(expected, axis=1)
-    found: Floats = (exact * expected).sum(axis=1) / np.where(lengths > 0, lengths, 1)
+    both = [scores.astype(np.float64) - scores.mean(axis=0) for scores in (exact, linear)]
+    one, other = (moved - moved.mean(axis=1, keepdims=True) for moved in both)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    found: Floats = (one * other).sum(axis=1) / np.where(lengths > 0, lengths, 1)
     return found
 
 

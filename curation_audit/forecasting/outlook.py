@@ -16,9 +16,11 @@ from curation_audit.checks import SettingError
 from curation_audit.forecasting.prediction import (
     CONFIDENCE,
     Prediction,
+    check_shadows,
     exact_shadows,
+    first_order_of,
     linear_of,
-    predict,
+    predicted,
 )
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.pipelines.rules.cut import tie_order
@@ -85,8 +87,9 @@ class Outlook:
     """The prediction for a plan as it is, its red flags, and the law of every stage.
 
     ``spread`` is the standard deviation of the scores over the pool, in whose unit noise is told.
-    ``laws`` are empty where a private mechanism is in place: its claim is the law. ``fall``: the
-    variance that coins cause in the scores goes as n ** -fall.
+    ``laws`` are empty where a private mechanism is in place, whose claim is the law, and for
+    networks, of which none is known. ``fall``: the variance that coins cause in the scores goes as
+    n ** -fall; ``None`` for networks.
     """
 
     prediction: Prediction
@@ -94,21 +97,22 @@ class Outlook:
     laws: tuple[StageLaw, ...]
     n_today: int
     spread: float
-    fall: float
+    fall: float | None
 
 
 def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Outlook:
     """Forecast from ``n_shadows`` exact shadows.
 
     Args:
-        plan: a plan whose scorer is linear.
+        plan: a plan whose scorer is linear, or a network (``mlp_classifier``).
         n_shadows: on which the prediction is checked and the stages are measured.
         model: forecast what the trained model tells, too; that takes some hundred trainings.
 
     Raises:
-        SettingError: for a scorer that is not linear, too few shadows, or records that are in
+        SettingError: for any other scorer, too few shadows, or records that are in
             every shadow, of which the law knows nothing.
     """
+    check_shadows(n_shadows)
     private = plan.data.private
     if (private.unit == ALWAYS_IN).any():
         raise SettingError(
@@ -116,25 +120,26 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
             "found private rows that every shadow holds, which a law of n knows nothing of",
             "a forecast needs attack.targets: all, and no canaries",
         )
-    linear = linear_of(plan)
-    affine, prediction = linear.affine(), predict(plan, n_shadows)
-    reference = linear.pool @ linear.linearisation.reference
-    fall = fall_of_variance(plan)
-    laws: tuple[StageLaw, ...] = ()
-    if prediction.check is not None and not affine.added.any():
-        law = SpectralLaw.of(affine.shifts, fall=fall, noise=affine.left)
-        laws = (stage_law("scores", law, prediction.check.measured, exact=True),)
-        stages: list[ForecastStage] = ["selection"]
-        if model and plan.downstream is not None:
-            stages.append("model")
-        measured = measured_stages(plan, linear, stages, n_shadows)
-        laws += tuple(stage_law(stage, law, found) for stage, found in measured.items())
+    first_order = first_order_of(plan)
+    affine, prediction = first_order.affine(), predicted(plan, first_order, n_shadows)
+    fall, laws = None, tuple[StageLaw, ...]()
+    if isinstance(first_order, Linear):
+        fall = fall_of_variance(plan)
+        if prediction.check is not None and not affine.added.any():
+            law = SpectralLaw.of(affine.shifts, fall=fall, noise=affine.left)
+            laws = (stage_law("scores", law, prediction.check.measured, exact=True),)
+            stages: list[ForecastStage] = ["selection"]
+            if model and plan.downstream is not None:
+                stages.append("model")
+            measured = measured_stages(plan, first_order, stages, n_shadows)
+            laws += tuple(stage_law(stage, law, found) for stage, found in measured.items())
+    average = first_order.scores(np.full((1, private.n_candidates), 0.5))
     return Outlook(
         prediction=prediction,
         flags=red_flags(affine, private),
         laws=laws,
         n_today=private.n_candidates,
-        spread=float(np.std(reference)),
+        spread=float(np.std(average)),
         fall=fall,
     )
 

@@ -16,10 +16,12 @@ from curation_audit.analytic.affine import (
     likelihood_ratios,
     linearity,
 )
+from curation_audit.analytic.cavity import CavityScores, cavity_scores
 from curation_audit.auditing.curation import score_shadows
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
 from curation_audit.game import paired_inclusion
+from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.results import Estimate
 from curation_audit.statistics.auc import auc_estimate
 from curation_audit.statistics.leakage_law import advantage_of_mu
@@ -35,6 +37,7 @@ from curation_audit.statistics.paired import PairedEvidence
 from curation_audit.streams import Streams
 from curation_audit.types import Floats, Inclusion, Scores
 
+FirstOrder: TypeAlias = Linear | CavityScores
 Adversary: TypeAlias = Literal["auditor", "population", "dp"]
 KNOWS: Final[Mapping[Adversary, str]] = {
     "auditor": "the scores and all candidates, no coin",
@@ -42,6 +45,8 @@ KNOWS: Final[Mapping[Adversary, str]] = {
     "dp": "the scores, all candidates and every coin but one",
 }
 MIN_SHADOWS: Final = 30
+N_REFERENCES: Final = 16
+"""Networks that are trained to find what one record does to them."""
 LEAST_LINEARITY: Final = 0.8
 NEAR: Final = 0.02
 """How far a predicted AUC may lie outside of the interval of the measured one."""
@@ -68,12 +73,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class SpotCheck:
-    """What exact shadows say of a prediction: their linearity, and the filter's AUC on them."""
+    """What exact shadows say of a prediction: their linearity, and the filter's AUC on them.
+
+    ``predicted`` is ``None`` for networks, of which a closed form promises too much.
+    """
 
     n_shadows: int
     linearity: float
     measured: Estimate
-    predicted: float
+    predicted: float | None
 
     @property
     def failure(self) -> str | None:
@@ -84,7 +92,7 @@ class SpotCheck:
                 "the scorer is not linear enough, audit it with shadows (curation-audit attack)"
             )
         low, high = self.measured.low - NEAR, self.measured.high + NEAR
-        if not low <= self.predicted <= high:
+        if self.predicted is not None and not low <= self.predicted <= high:
             return (
                 f"the predicted AUC {self.predicted:.3f} is not near the measured "
                 f"{self.measured.value:.3f} ({self.measured.low:.3f} to {self.measured.high:.3f})"
@@ -118,6 +126,27 @@ class Prediction:
         return "prediction, checked on exact shadows" if checked else "prediction, not confirmed"
 
 
+def first_order_of(plan: AuditPlan) -> FirstOrder:
+    """The plan's scorer to first order: a network's at trained references, or as ``linear_of``.
+
+    Raises:
+        SettingError: for any other scorer.
+    """
+    if not isinstance(plan.scorer, MlpClassifier):
+        return linear_of(plan)
+    streams = Streams(plan.seed)
+    coins = streams.generator("reference coins").random(
+        (N_REFERENCES, plan.data.private.n_candidates)
+    )
+    return cavity_scores(
+        plan.scorer,
+        plan.data,
+        coins < 0.5,
+        streams.for_shadows("reference", range(N_REFERENCES)),
+        streams.generator("random features"),
+    )
+
+
 def linear_of(plan: AuditPlan) -> Linear:
     """The plan's scorer, linearised.
 
@@ -140,21 +169,30 @@ def predict(plan: AuditPlan, n_shadows: int = 32) -> Prediction:
     Raises:
         SettingError: for a scorer that is not linear, or for a check on too few shadows.
     """
+    check_shadows(n_shadows)
+    return predicted(plan, first_order_of(plan), n_shadows)
+
+
+def check_shadows(n_shadows: int) -> None:
+    """Raise ``SettingError`` for a number that no check can be made on."""
     if n_shadows % 2 or 0 < n_shadows < MIN_SHADOWS:
         raise SettingError(
             "shadows", f"found {n_shadows}", f"expected 0, or an even number from {MIN_SHADOWS}"
         )
-    linear = linear_of(plan)
-    affine = linear.affine()
-    check = None
+
+
+def predicted(plan: AuditPlan, first_order: FirstOrder, n_shadows: int) -> Prediction:
+    """As ``predict``, of a scorer to first order."""
+    affine, check = first_order.affine(), None
     if n_shadows:
         inclusion, scores = exact_shadows(plan, n_shadows)
-        check = spot_check(affine, linear, inclusion, scores)
+        check = spot_check(affine, first_order, inclusion, scores)
+    closed_form = isinstance(first_order, Linear)
     return Prediction(
         n_candidates=len(affine.shifts),
         n_directions=int(np.linalg.matrix_rank(affine.shifts)),
         leverage=leverages(affine.shifts, affine.noise),
-        told=told_by(affine, plan.attack.fpr),
+        told=told_by(affine, plan.attack.fpr) if closed_form else (),
         check=check,
     )
 
@@ -185,14 +223,16 @@ def told_by(affine: AffineScores, fpr: tuple[float, ...]) -> tuple[Told, ...]:
 
 
 def spot_check(
-    affine: AffineScores, linear: Linear, inclusion: Inclusion, scores: Scores
+    affine: AffineScores, first_order: FirstOrder, inclusion: Inclusion, scores: Scores
 ) -> SpotCheck:
     """Compare a prediction with shadows that were really fitted."""
-    seen = linear.seen(scores)
+    seen = first_order.seen(scores)
     evidence = likelihood_ratios(affine, seen)
     measured = auc_estimate(
         PairedEvidence.split(evidence, inclusion), confidence=CONFIDENCE, inflation=1.0
     )
-    predicted = pooled_auc(mu_of_auditor(leverages(affine.shifts, affine.noise)))
-    found = float(np.median(linearity(affine, seen, inclusion)))
+    predicted = None
+    if isinstance(first_order, Linear):
+        predicted = pooled_auc(mu_of_auditor(leverages(affine.shifts, affine.noise)))
+    found = float(np.median(linearity(scores, first_order.scores(inclusion))))
     return SpotCheck(len(inclusion), found, measured, predicted)

@@ -45,7 +45,7 @@ def tree(found: Outlook, asked: Asked, names: Sequence[str]) -> dict[str, Any]:
         else {
             "n_exact_shadows": check.n_shadows,
             "measured_auc": _estimate(check.measured),
-            "predicted_auc": _number(check.predicted),
+            "predicted_auc": None if check.predicted is None else _number(check.predicted),
             "passed": check.failure is None,
             "failure": check.failure,
         },
@@ -63,9 +63,13 @@ def tree(found: Outlook, asked: Asked, names: Sequence[str]) -> dict[str, Any]:
         ],
         "red_flags": flags.lines(),
         "most_exposed": [
-            {"candidate": names[i], "mu": _number(float(flags.mu[i]))} for i in flags.exposed
+            {
+                "candidate": names[i],
+                "mu": _number(float(flags.mu[i])) if prediction.told else None,
+            }
+            for i in flags.exposed
         ],
-        "variance_falls_as_n_to_the": _number(-found.fall),
+        "variance_falls_as_n_to_the": None if found.fall is None else _number(-found.fall),
         "stages": [_stage(law, found, asked) for law in found.laws],
         "assumes": ASSUMES if found.laws else None,
     }
@@ -127,8 +131,8 @@ def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
         measured = check.measured
         said.append(
             f"On {check.n_shadows} exact shadows: linearity_corr {check.linearity:.3f}, AUC "
-            f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f}), predicted "
-            f"{check.predicted:.3f}."
+            f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
+            + ("." if check.predicted is None else f", predicted {check.predicted:.3f}.")
         )
         if check.failure is not None:
             said.append(f"Not confirmed: {check.failure}.")
@@ -137,11 +141,15 @@ def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
         f"show in {prediction.dimension:.1f}."
     )
     said += [f"Red flag: {line}" for line in flags.lines()]
-    exposed = ", ".join(f"{names[i]} (mu {flags.mu[i]:.2f})" for i in flags.exposed)
+    exposed = ", ".join(
+        f"{names[i]} (mu {flags.mu[i]:.2f})" if prediction.told else names[i] for i in flags.exposed
+    )
     said.append(f"Most exposed candidates, by keyed id: {exposed}.")
     said += [_needed(law, found, asked) for law in found.laws]
     if found.laws:
         said.append(ASSUMES)
+    elif not prediction.told:
+        said.append("No closed form and no law of n: the scorer is a network.")
     elif check is not None:
         said.append("No law of n: a private mechanism is in place, whose claim bounds the leak.")
     return said
