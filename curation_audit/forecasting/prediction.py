@@ -76,19 +76,23 @@ class SpotCheck:
     """What exact shadows say of a prediction: their linearity, and the filter's AUC on them.
 
     ``predicted`` is ``None`` for networks, of which a closed form promises too much.
+    ``attainable`` is the linearity of a scorer that is exactly linear but for the noise of a
+    private mechanism: 1 without one.
     """
 
     n_shadows: int
     linearity: float
     measured: Estimate
     predicted: float | None
+    attainable: float = 1.0
 
     @property
     def failure(self) -> str | None:
         """Why the prediction does not hold; ``None`` where it does."""
-        if self.linearity < LEAST_LINEARITY:
+        least = LEAST_LINEARITY * self.attainable
+        if self.linearity < least:
             return (
-                f"linearity is {self.linearity:.3f}, below {LEAST_LINEARITY}: "
+                f"linearity is {self.linearity:.3f}, below {least:.2g}: "
                 "the scorer is not linear enough, audit it with shadows (curation-audit attack)"
             )
         low, high = self.measured.low - NEAR, self.measured.high + NEAR
@@ -235,4 +239,8 @@ def spot_check(
     if isinstance(first_order, Linear):
         predicted = pooled_auc(mu_of_auditor(leverages(affine.shifts, affine.noise)))
     found = float(np.median(linearity(scores, first_order.scores(inclusion))))
-    return SpotCheck(len(inclusion), found, measured, predicted)
+    attainable = 1.0
+    if isinstance(first_order, Linear):
+        coins, noise = (affine.shifts**2).sum() / 4, np.trace(affine.added)
+        attainable = float(np.sqrt(coins / (coins + noise))) if noise > 0 else 1.0
+    return SpotCheck(len(inclusion), found, measured, predicted, attainable)

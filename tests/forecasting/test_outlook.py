@@ -41,6 +41,8 @@ def test_what_fails_a_check():
     assert SpotCheck(32, 0.99, measured, 0.725).failure is None
     assert "is not near the measured" in SpotCheck(32, 0.99, measured, 0.74).failure
     assert "audit it with shadows" in SpotCheck(32, 0.79, measured, 0.7).failure
+    # half of what is seen is a mechanism's noise
+    assert SpotCheck(32, 0.6, measured, 0.7, attainable=0.5**0.5).failure is None
 
 
 def test_the_known_others_adversary_reaches_what_the_claim_allows_and_no_more():
@@ -56,6 +58,10 @@ def test_the_known_others_adversary_reaches_what_the_claim_allows_and_no_more():
     assert by["auditor"].auc < by["dp"].auc < 1
     assert by["dp"].mu.max() <= of.claim.mu * (1 + 1e-6)
     assert found.laws == ()
+    check = found.prediction.check
+    assert check.failure is None
+    assert check.linearity == pytest.approx(check.attainable, abs=0.1)
+    assert check.attainable < 0.99
     assert "No law of n" in sentences(found, Asked(), ["x"] * N)[-1]
 
 
