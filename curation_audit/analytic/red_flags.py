@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_audit.analytic.affine import AffineScores, Linear
-from curation_audit.pipelines.base import ALWAYS_IN, CurationData, PrivateRows, Scorer
+from curation_audit.pipelines.base import CurationData, Scorer
 from curation_audit.statistics.leverage import leverages, mu_of_auditor
 from curation_audit.types import Floats, Indices, Labels
 
 READABLE = 0.9
 """Leverage above which a coin can all but be read off the scores: AUC above .9999."""
 SHOWN = 5
+TWIN_DIGITS = 7
 MOST_NUMBERS = 4096
 """Of a scorer, whose directions take the third power of that: a minute."""
 
@@ -21,8 +22,8 @@ class RedFlags:
     """Along how many directions N candidates move scores, who moves them most, and who is double.
 
     ``mu`` (N,) is what the auditor is predicted to tell; ``exposed`` int64 (up to ``SHOWN``,) are
-    the candidates with the most, falling. ``n_twins`` candidates have rows that another candidate
-    has, too: neither can be told from the other, so that the audit understates both.
+    the candidates with the most, falling. ``n_twins`` candidates move scores just as
+    another one does: neither can be told from the other, so that the audit understates both.
     """
 
     n_directions: int
@@ -35,7 +36,7 @@ class RedFlags:
         """As sentences for a report; they name no candidate."""
         n = len(self.mu)
         said = []
-        if self.n_directions >= n - 1:
+        if self.n_readable == n:
             said.append(
                 f"Scores move along {self.n_directions} directions for {n} candidates: every coin "
                 "is recoverable from exact scores."
@@ -47,8 +48,8 @@ class RedFlags:
             )
         if self.n_twins:
             said.append(
-                f"{self.n_twins} of {n} candidates have the same rows as another one: neither can "
-                "be told from the other, and the numbers understate what is told of both."
+                f"{self.n_twins} of {n} candidates move scores just as another one does: neither "
+                "can be told from the other, and the numbers understate what is told of both."
             )
         return said
 
@@ -64,35 +65,33 @@ def red_flag_warnings(scorer: Scorer, data: CurationData) -> list[str]:
             f"{MOST_NUMBERS:,}."
         ]
     linear = Linear.of(scorer, data)
-    return [] if linear is None else red_flags(linear.affine(), data.private).lines()
+    return [] if linear is None else red_flags(linear.affine()).lines()
 
 
 def _first(labels: Labels | None) -> Labels | None:
     return None if labels is None else labels[:1]
 
 
-def red_flags(affine: AffineScores, private: PrivateRows) -> RedFlags:
+def red_flags(affine: AffineScores) -> RedFlags:
     """Those of a linear scorer; no shadow is fitted and no coin tossed."""
     leverage = leverages(affine.shifts, affine.noise)
     mu = mu_of_auditor(leverage)
     # what a mechanism adds hides directions, what first order leaves does not
     told = leverages(affine.shifts, affine.added if affine.added.any() else None)
+    # means leave one number open, how many rows are in: 1 / N of every leverage
+    least = min(READABLE, 1 - 1.001 / len(mu))
     return RedFlags(
         n_directions=round(float(told.sum())),
         mu=mu,
         exposed=np.argsort(-leverage, kind="stable")[:SHOWN],
-        n_readable=int((told > READABLE).sum()),
-        n_twins=n_twins(private),
+        n_readable=int((told > least).sum()),
+        n_twins=n_twins(affine.shifts),
     )
 
 
-def n_twins(private: PrivateRows) -> int:
-    """How many candidates have exactly the rows of another one, in whatever order."""
-    at_stake = np.flatnonzero(private.unit != ALWAYS_IN)
-    rows = np.unique(private.features[at_stake], axis=0, return_inverse=True)[1].ravel()
-    in_order = np.lexsort((rows, private.unit[at_stake]))
-    units, codes = private.unit[at_stake][in_order], rows[in_order]
-    starts = np.flatnonzero(np.diff(units, prepend=-1))
-    sets = [codes[a:b].tobytes() for a, b in zip(starts, [*starts[1:], len(codes)], strict=True)]
-    _, which, counts = np.unique(sets, return_inverse=True, return_counts=True)
-    return int((counts[which] > 1).sum())
+def n_twins(shifts: Floats) -> int:
+    """How many candidates have the shift of another one, up to rounding, (N, r)."""
+    scale = np.abs(shifts).max(initial=0)
+    rounded = np.round(shifts / (scale if scale > 0 else 1), TWIN_DIGITS) + 0.0
+    _, which, counts = np.unique(rounded, axis=0, return_inverse=True, return_counts=True)
+    return int((counts[which.ravel()] > 1).sum())

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from scipy.special import logit
 
-from curation_audit.analytic.affine import Linear, fewer_candidates
+from curation_audit.analytic.affine import AffineScores, Linear, fewer_candidates
 from curation_audit.analytic.inversion import invert_stage
 from curation_audit.analytic.red_flags import RedFlags, red_flags
 from curation_audit.auditing.curation import select_and_train
@@ -38,6 +38,11 @@ N_ANALYTIC: Final[Mapping[ForecastStage, int]] = {"selection": 2048, "model": 51
 MOST_OUTPUTS: Final = 4096
 LEAST_SPREAD: Final = 1e-3
 LEAST_SHARE: Final = 1e-6
+N_HALVES: Final = 3
+MOST_NEW: Final = 0.9
+"""Share of all directions that half of the records must have, for a law of more records."""
+JUST_MORE: Final = 0.501
+"""An AUC that is told from one half by nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +60,29 @@ class StageLaw:
     weakest: SpectralLaw
     strongest: SpectralLaw
 
-    def auc(self, n_held: float) -> Range:
-        """The AUC with n records held."""
-        laws = (self.law, self.weakest, self.strongest)
-        return _range([law.auc(n_held) for law in laws])
+    @property
+    def laws(self) -> tuple[SpectralLaw, ...]:
+        """The law in the middle first."""
+        return self.law, self.weakest, self.strongest
 
-    def advantage(self, n_held: float) -> Range:
-        """The best TPR - FPR with n records held."""
-        laws = (self.law, self.weakest, self.strongest)
-        return _range([law.advantage(n_held) for law in laws])
+    def auc(self, n_records: float) -> Range:
+        """The AUC that an audit of n records finds, which holds half of them at a time."""
+        return _range([law.auc(n_records / 2) for law in self.laws])
+
+    def advantage(self, n_records: float) -> Range:
+        """The best TPR - FPR of such an audit."""
+        return _range([law.advantage(n_records / 2) for law in self.laws])
 
     def records_needed(self, advantage: float) -> Range:
-        """How many records have to be held for no more than that advantage."""
-        laws = (self.law, self.weakest, self.strongest)
-        return _range([law.records_needed(advantage) for law in laws])
+        """Of how many records an audit finds no more than that advantage."""
+        return _range([2 * law.records_needed(advantage) for law in self.laws])
 
-    def noise_needed(self, n_held: float, advantage: float) -> float:
+    def noise_needed(self, n_records: float, advantage: float) -> float:
         """The standard deviation of noise on every score for no more than that advantage.
 
-        Beside what the stage hides already; by the law that sees the most.
+        Beside what the stage hides already; by the law that asks for most.
         """
-        return self.strongest.noise_needed(n_held, advantage)
+        return max(law.noise_needed(n_records / 2, advantage) for law in self.laws)
 
 
 def _range(values: Sequence[float]) -> Range:
@@ -98,6 +105,7 @@ class Outlook:
     n_today: int
     spread: float
     fall: float | None
+    no_law: str | None
 
 
 def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Outlook:
@@ -122,26 +130,47 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
         )
     first_order = first_order_of(plan)
     affine, prediction = first_order.affine(), predicted(plan, first_order, n_shadows)
-    fall, laws = None, tuple[StageLaw, ...]()
-    if isinstance(first_order, Linear):
-        fall = fall_of_variance(plan)
-        if prediction.check is not None and not affine.added.any():
-            law = SpectralLaw.of(affine.shifts, fall=fall, noise=affine.left)
-            laws = (stage_law("scores", law, prediction.check.measured, exact=True),)
-            stages: list[ForecastStage] = ["selection"]
-            if model and plan.downstream is not None:
-                stages.append("model")
-            measured = measured_stages(plan, first_order, stages, n_shadows)
-            laws += tuple(stage_law(stage, law, found) for stage, found in measured.items())
+    halves = Halves.of(plan) if isinstance(first_order, Linear) else None
+    no_law, laws = why_no_law(prediction, affine, halves), tuple[StageLaw, ...]()
+    if no_law is None and isinstance(first_order, Linear) and halves and prediction.check:
+        law = SpectralLaw.of(affine.shifts, fall=halves.fall)
+        laws = (stage_law("scores", law, prediction.check.measured, exact=True),)
+        stages: list[ForecastStage] = ["selection"]
+        if model and plan.downstream is not None:
+            stages.append("model")
+        measured = measured_stages(plan, first_order, stages, n_shadows)
+        laws += tuple(stage_law(stage, law, found) for stage, found in measured.items())
     average = first_order.scores(np.full((1, private.n_candidates), 0.5))
     return Outlook(
         prediction=prediction,
-        flags=red_flags(affine, private),
+        flags=red_flags(affine),
         laws=laws,
         n_today=private.n_candidates,
         spread=float(np.std(average)),
-        fall=fall,
+        fall=None if halves is None else halves.fall,
+        no_law=no_law,
     )
+
+
+def why_no_law(prediction: Prediction, affine: AffineScores, halves: "Halves | None") -> str | None:
+    """Why nothing can be said of other numbers of records; ``None`` where it can."""
+    if halves is None:
+        return "the scorer is a network, of which no law is known"
+    if prediction.check is None:
+        return "no exact shadow was fitted"
+    if prediction.check.failure is not None:
+        return "the prediction is not confirmed"
+    if affine.added.any():
+        return "a private mechanism is in place, whose claim bounds the leak"
+    if not np.isfinite(halves.fall):
+        return "some halves of the records do not move the scores at all"
+    if halves.n_directions < MOST_NEW * prediction.n_directions:
+        return (
+            f"{prediction.n_candidates} records move scores along {prediction.n_directions} "
+            f"directions, half of them along {halves.n_directions:.0f}: more records bring new "
+            "directions, of which nothing is known; so many leave room for every coin"
+        )
+    return None
 
 
 def stage_law(
@@ -153,31 +182,45 @@ def stage_law(
     widens the interval.
     """
     here = law.n_reference
-    middle = law if exact else law.with_noise_for(here, measured.value)
+    middle = law if exact else law.brought_to(here, measured.value)
     return StageLaw(
         stage=stage,
         measured=measured,
         law=middle,
-        weakest=law.with_noise_for(here, measured.low),
-        strongest=law.with_noise_for(here, measured.high),
+        weakest=law.brought_to(here, measured.low),
+        strongest=law.brought_to(here, max(measured.high, JUST_MORE)),
     )
 
 
-def fall_of_variance(plan: AuditPlan) -> float:
-    """By which power of n the variance falls that coins cause in the scores; from a random half.
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """What random halves of the candidates do, on average of a few.
 
-    About 1 for means, about -1 for sums; between them for a classifier that is regularised or has
-    a large background.
+    ``fall``: by which power of n the variance falls that coins cause in the scores; about 1 for
+    means, about -1 for sums, between them for a classifier that is regularised or has a large
+    background; not finite where scores do not move. ``n_directions`` of a half.
     """
-    n = plan.data.private.n_candidates
-    kept = Streams(plan.seed).generator("half of the candidates").permutation(n)[: n // 2]
-    half = replace(plan, data=fewer_candidates(plan.data, np.sort(kept)))
-    whole, less = (_variance(linear_of(one)) for one in (plan, half))
-    return float(np.log(less / whole) / np.log(n / (n // 2)))
 
+    fall: float
+    n_directions: float
 
-def _variance(linear: Linear) -> float:
-    return float((linear.affine().shifts ** 2).sum()) / 4
+    @classmethod
+    def of(cls, plan: AuditPlan) -> "Halves":
+        """Linearise the whole and ``N_HALVES`` halves."""
+        n, rng = plan.data.private.n_candidates, Streams(plan.seed).generator("halves")
+        kept = [np.sort(rng.permutation(n)[: n // 2]) for _ in range(N_HALVES)]
+        halves = [
+            linear_of(replace(plan, data=fewer_candidates(plan.data, one))).affine().shifts
+            for one in kept
+        ]
+        whole = linear_of(plan).affine().shifts
+        less = np.array([(one**2).sum() for one in halves])
+        if not (less > 0).all() or not (whole**2).sum() > 0:
+            return cls(np.nan, 0.0)
+        # each is a sum over half as many records
+        ratio = np.exp(np.log(less).mean()) / (whole**2).sum()
+        ranks = [np.linalg.matrix_rank(one) for one in halves]
+        return cls(float(np.log(ratio) / np.log(n / (n // 2))), float(np.mean(ranks)))
 
 
 def measured_stages(
@@ -188,6 +231,8 @@ def measured_stages(
     affine, found = linear.affine(), dict[ForecastStage, Estimate]()
     for stage in stages:
         of_stage = StageOutputs.of(plan, linear, stage)
+        if of_stage.columns is not None and not len(of_stage.columns):
+            continue  # it gives the same whoever is in
         rng = Streams(plan.seed).generator(f"analytic shadows of {stage}")
         inversion = invert_stage(affine, linear.scores, of_stage, N_ANALYTIC[stage], rng)
         evidence = inversion.likelihood_ratios(of_stage(scores))
@@ -215,7 +260,8 @@ class StageOutputs:
         rng = Streams(plan.seed).generator(f"columns of {stage}")
         coins = rng.random((64, plan.data.private.n_candidates)) < 0.5
         spread = every(linear.scores(coins)).std(axis=0)
-        columns = np.flatnonzero(spread > LEAST_SPREAD * spread.max(initial=0))
+        least = LEAST_SPREAD * spread.max(initial=0)
+        columns = np.flatnonzero((spread > least) & (spread > 0))
         if len(columns) > MOST_OUTPUTS:
             columns = np.sort(np.argsort(-spread, kind="stable")[:MOST_OUTPUTS])
         return replace(every, columns=columns)

@@ -41,7 +41,7 @@ FirstOrder: TypeAlias = Linear | CavityScores
 Adversary: TypeAlias = Literal["auditor", "population", "dp"]
 KNOWS: Final[Mapping[Adversary, str]] = {
     "auditor": "the scores and all candidates, no coin",
-    "population": "the scores, one candidate, and as many other records as are held; no coin",
+    "population": "the scores, one candidate, and as many other records as are held; not checked",
     "dp": "the scores, all candidates and every coin but one",
 }
 MIN_SHADOWS: Final = 30
@@ -214,11 +214,12 @@ def told_by(affine: AffineScores, fpr: tuple[float, ...]) -> tuple[Told, ...]:
 
     To a ``population`` adversary the n = N/2 others that are held are draws of their kind, not
     coins of records that he knows: with as many reference records of his own,
-    ``mu^2 = a' (n Cov)^-1 a / (1 + n / n)``, which is the leverage h itself where the auditor's is
-    ``4 h / (1 - h)``.
+    ``mu^2 = a' (n Cov (1 + n / n) + noise)^-1 a`` and ``n Cov`` about ``sum a a' / 2``. He has to
+    estimate the covariance, so that this is more than he reaches (theory 2.8).
     """
     leverage = leverages(affine.shifts, affine.noise)
-    shared = np.sqrt(leverage)
+    # twice the coins' covariance and once the noise, where the auditor has both once
+    shared = np.sqrt(leverages(affine.shifts, affine.noise / 4))
     return (
         Told.of("auditor", mu_of_auditor(leverage), fpr),
         Told.of("population", shared, fpr),

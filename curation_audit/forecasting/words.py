@@ -10,9 +10,11 @@ from curation_audit.forecasting.prediction import KNOWS
 from curation_audit.statistics.leakage_law import Range
 
 ASSUMES: Final = (
-    "The law assumes that further records are of the same kind, that the adversary knows all "
-    "candidates, and that a stage hides as much as it does today. Ranges hold the error that the "
-    "exact shadows show today; no theorem covers what is extrapolated."
+    "A number of records is that of the private set, of which an audit holds half at a time. The "
+    "law assumes that further records are of the same kind and bring no new directions, that the "
+    "adversary knows all candidates, and that a stage hides as much as it does today. Ranges run "
+    "between the laws of both ends of the interval measured today; no theorem covers what is "
+    "extrapolated."
 )
 
 
@@ -69,6 +71,7 @@ def tree(found: Outlook, asked: Asked, names: Sequence[str]) -> dict[str, Any]:
             }
             for i in flags.exposed
         ],
+        "no_law": found.no_law,
         "variance_falls_as_n_to_the": None if found.fall is None else _number(-found.fall),
         "stages": [_stage(law, found, asked) for law in found.laws],
         "assumes": ASSUMES if found.laws else None,
@@ -136,6 +139,8 @@ def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
         )
         if check.failure is not None:
             said.append(f"Not confirmed: {check.failure}.")
+    if prediction.told:
+        said.append("Checked is the auditor's AUC; the other figures follow from the same shifts.")
     said.append(
         f"Candidates move scores along {prediction.n_directions} directions; beside noise they "
         f"show in {prediction.dimension:.1f}."
@@ -148,14 +153,14 @@ def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
     said += [_needed(law, found, asked) for law in found.laws]
     if found.laws:
         said.append(ASSUMES)
-    elif not prediction.told:
-        said.append("No closed form and no law of n: the scorer is a network.")
-    elif check is not None:
-        said.append("No law of n: a private mechanism is in place, whose claim bounds the leak.")
+    else:
+        said.append(f"No law of the number of records: {found.no_law}.")
     return said
 
 
 def _needed(law: StageLaw, found: Outlook, asked: Asked) -> str:
+    if law.advantage(found.n_today).high <= asked.advantage:
+        return f"An advantage of at most {asked.advantage:g} on {law.stage} is met today."
     noise = law.noise_needed(found.n_today, asked.advantage)
     today = (
         "or no noise at all"

@@ -25,6 +25,7 @@ from curation_audit.types import Floats
 MOST_RECORDS = 1e15
 MOST_NOISE = 1e15  # times the largest variance of the coins
 MOST_POOLED = 1024
+MOST_GAIN = 100.0
 
 
 def mu_of_auc(auc: float) -> float:
@@ -59,6 +60,7 @@ class SpectralLaw:
         n_reference: how many of the N records are held there on average.
         fall: these variances go as ``n ** -fall``: 1 for means, -1 for sums.
         noise: variance along every direction that is not the coins'.
+        gain: factor on every mu, where more was measured than the directions explain.
     """
 
     shares: Floats
@@ -66,6 +68,7 @@ class SpectralLaw:
     n_reference: float
     fall: float
     noise: float = 0.0
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -97,7 +100,7 @@ class SpectralLaw:
 
     def each_mu(self, n_held: float) -> Floats:
         """The mu of records such as the N of the reference, (N,)."""
-        return mu_of_auditor(self.leverages(n_held))
+        return self.gain * mu_of_auditor(self.leverages(n_held))
 
     def mu(self, n_held: float) -> float:
         """The root of the mean of mu squared; infinite where a coin can be read."""
@@ -124,15 +127,20 @@ class SpectralLaw:
         checks.in_open_unit(advantage=advantage)
         return _smallest(lambda n: self.advantage(n) <= advantage, 1.0, MOST_RECORDS)
 
-    def with_noise_for(self, n_held: float, auc: float) -> "SpectralLaw":
+    def brought_to(self, n_held: float, auc: float) -> "SpectralLaw":
         """The law with the noise that makes records pooled at ``n_held`` have this AUC.
 
-        No noise where they have less without any; infinite noise for one half or less.
+        Where they have less without any noise, with a gain instead; infinite noise for one half
+        or less.
         """
         if auc <= 0.5:
             return replace(self, noise=np.inf)
-        if replace(self, noise=0.0).auc(n_held) <= auc:
-            return replace(self, noise=0.0)
+        bare = replace(self, noise=0.0)
+        if bare.auc(n_held) <= auc:
+            gain = _smallest(
+                lambda gain: replace(self, noise=0.0, gain=gain).auc(n_held) >= auc, 1.0, MOST_GAIN
+            )
+            return replace(bare, gain=min(gain, MOST_GAIN))
         return replace(self, noise=self._noise(lambda law: law.auc(n_held) <= auc))
 
     def noise_needed(self, n_held: float, advantage: float) -> float:

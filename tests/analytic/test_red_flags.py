@@ -7,18 +7,10 @@ from curation_audit.analytic.affine import AffineScores
 from curation_audit.analytic.red_flags import n_twins, red_flag_warnings, red_flags
 from curation_audit.api import audit
 from curation_audit.auditing.forecast import forecast
-from curation_audit.pipelines.base import PrivateRows
 from curation_audit.pipelines.scorers.nearest import Nearest
 from tests.analytic.worlds import MEAN, N, plan
 
 RNG = np.random.default_rng(0)
-
-
-def rows(features, unit=None) -> PrivateRows:
-    n = len(features)
-    unit = np.arange(n) if unit is None else np.asarray(unit)
-    names = tuple(f"u{i}" for i in range(unit.max() + 1))
-    return PrivateRows(tuple(map(str, range(n))), np.asarray(features, float), unit, names)
 
 
 def affine(shifts, added=0.0) -> AffineScores:
@@ -27,11 +19,11 @@ def affine(shifts, added=0.0) -> AffineScores:
 
 
 def test_as_many_directions_as_candidates():
-    flags = red_flags(affine(RNG.standard_normal((5, 8))), rows(RNG.standard_normal((5, 2))))
+    flags = red_flags(affine(RNG.standard_normal((5, 8))))
     assert flags.n_directions == 5
     assert "every coin is recoverable" in flags.lines()[0]
     # noise as large as the shifts hides them
-    hidden = red_flags(affine(RNG.standard_normal((5, 8)), 10.0), rows(RNG.standard_normal((5, 2))))
+    hidden = red_flags(affine(RNG.standard_normal((5, 8)), 10.0))
     assert hidden.lines() == []
 
 
@@ -39,20 +31,27 @@ def test_one_candidate_with_a_direction_of_its_own():
     shifts = np.zeros((30, 3))
     shifts[:29, :2] = RNG.standard_normal((29, 2))
     shifts[29, 2] = 1e-3
-    flags = red_flags(affine(shifts), rows(RNG.standard_normal((30, 2))))
+    flags = red_flags(affine(shifts))
     assert (flags.n_directions, flags.n_readable, flags.exposed[0]) == (3, 1, 29)
     assert flags.mu[29] == np.inf
     assert flags.lines()[0].startswith("1 of 30 candidates")
 
 
-def test_twins_are_candidates_with_the_same_rows_in_any_order():
+def test_twins_are_candidates_that_move_scores_alike():
     a, b, c = [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]
-    assert n_twins(rows([a, b, c])) == 0
-    assert n_twins(rows([a, b, a])) == 2
-    # units of two rows: {a, b}, {b, a}, {a, a}
-    assert n_twins(rows([a, b, b, a, a, a], unit=[0, 0, 1, 1, 2, 2])) == 2
-    # rows that every shadow holds are no candidates
-    assert n_twins(rows([a, a, b], unit=[-1, 0, 1])) == 0
+    assert n_twins(np.array([a, b, c])) == 0
+    assert n_twins(np.array([a, b, a])) == 2
+    assert n_twins(np.array([a, b, a]) * 1e-9) == 2
+    assert n_twins(np.array([a, [1.0, 2.001], b])) == 0
+
+
+def test_twins_are_not_recoverable_though_there_is_room():
+    shifts = RNG.standard_normal((12, 20))
+    shifts[1] = shifts[0]
+    flags = red_flags(affine(shifts))
+    assert (flags.n_directions, flags.n_readable, flags.n_twins) == (11, 10, 2)
+    assert flags.mu[:2] == pytest.approx([2, 2])  # who of the two is in: one coin of two
+    assert not any("every coin" in line for line in flags.lines())
 
 
 def test_a_scorer_that_is_not_linear_has_no_flags():

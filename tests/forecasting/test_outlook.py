@@ -5,16 +5,26 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
 
+from curation_audit.analytic.affine import AffineScores, likelihood_ratios
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.checks import SettingError
-from curation_audit.forecasting.outlook import fall_of_variance, outlook
-from curation_audit.forecasting.prediction import SpotCheck, predict
+from curation_audit.forecasting.outlook import Halves, outlook
+from curation_audit.forecasting.prediction import (
+    SpotCheck,
+    exact_shadows,
+    linear_of,
+    predict,
+    told_by,
+)
 from curation_audit.forecasting.words import Asked, sentences, tree
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.protection.base import Budget
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.protect import ProtectSettings
+from curation_audit.pipelines.rules.top import TopK
+from curation_audit.pipelines.scorers.centroid_votes import CentroidVotes
 from curation_audit.pipelines.scorers.nearest import Nearest
 from curation_audit.results import Estimate
 from tests.analytic.worlds import LOGIT, MEAN, N, plan
@@ -62,11 +72,81 @@ def test_the_known_others_adversary_reaches_what_the_claim_allows_and_no_more():
     assert check.failure is None
     assert check.linearity == pytest.approx(check.attainable, abs=0.1)
     assert check.attainable < 0.99
-    assert "No law of n" in sentences(found, Asked(), ["x"] * N)[-1]
+    assert "private mechanism is in place" in sentences(found, Asked(), ["x"] * N)[-1]
 
 
 def test_the_variance_of_means_falls_as_one_over_n():
-    assert fall_of_variance(plan(MEAN, n=400)) == pytest.approx(1, abs=0.15)
+    found = Halves.of(plan(MEAN, n=400))
+    assert found.fall == pytest.approx(1, abs=0.15)
+    assert found.n_directions == 6
+
+
+def test_the_variance_of_sums_grows_with_n():
+    """Votes of clusters are sums, and so are weights beside a large background."""
+    assert Halves.of(plan(CentroidVotes(clusters=8), n=400)).fall == pytest.approx(-1, abs=0.05)
+    few = Halves.of(plan(LOGIT, n=30))
+    assert few.fall < 0.5
+
+
+def test_more_records_than_directions_are_known_have_no_law():
+    """With 100 features 50 candidates have room for every coin, and 100 still have."""
+    found = outlook(plan(MEAN, n=50, d=100))
+    assert (found.laws, found.prediction.check.failure) == ((), None)
+    assert "more records bring new directions" in found.no_law
+    assert f"{found.no_law}." in sentences(found, Asked(), ["x"] * 50)[-1]
+
+
+def test_records_that_all_do_the_same_have_no_law():
+    found = outlook(plan(MEAN, private=np.ones((N, 6))))
+    assert "do not move the scores" in found.no_law or found.prediction.check.failure
+
+
+def test_the_first_row_of_the_law_is_what_the_auditor_is_predicted_to_tell():
+    found = outlook(plan(MEAN))
+    auditor = found.prediction.told[0]
+    assert found.laws[0].advantage(N).value == pytest.approx(auditor.advantage, rel=1e-6)
+    assert found.laws[0].auc(N).value == pytest.approx(auditor.auc, rel=1e-6)
+
+
+def test_noise_that_is_asked_for_is_just_enough():
+    """Added to exact scores: the filter that knows of it tells what was asked."""
+    of = plan(MEAN)
+    law = outlook(of).laws[0]
+    noise = law.law.noise_needed(N / 2, 0.15)
+    assert noise <= law.noise_needed(N, 0.15)  # which asks for as much as the range may need
+    linear = linear_of(of)
+    inclusion, scores = exact_shadows(of, 400)
+    noisy = scores + noise * np.random.default_rng(2).standard_normal(scores.shape)
+    evidence = likelihood_ratios(linear.affine(), linear.seen(noisy))
+    fpr, tpr, _ = roc_curve(inclusion.ravel(), evidence.ravel())
+    assert (tpr - fpr).max() == pytest.approx(0.15, abs=0.015)
+
+
+def test_population_adversary_against_simulation():
+    """He estimates mean and covariance from many records; one of them is in or out by a coin."""
+    rng, n, d, noise = np.random.default_rng(3), 200, 16, 100.0
+    shifts = rng.standard_normal((2 * n, d))
+    added = noise * np.eye(d)
+    affine = AffineScores(np.zeros(d), shifts, added, 0.0)
+    told = {one.adversary: one for one in told_by(affine, (0.01,))}
+    # sums over n draws, and the error of a mean of n reference records, times n
+    ratios, coins = [], []
+    inverse = np.linalg.inv(2 * n * np.eye(d) + added)
+    for _ in range(400):
+        coin = rng.random(50) < 0.5
+        targets = rng.standard_normal((50, d))
+        others = np.sqrt(2 * n) * rng.standard_normal((50, d))
+        seen = others + (coin - 0.5)[:, None] * targets
+        seen += np.sqrt(noise) * rng.standard_normal((50, d))
+        ratios.append(((seen @ inverse) * targets).sum(axis=1))
+        coins.append(coin)
+    expected = roc_auc_score(np.concatenate(coins), np.concatenate(ratios))
+    assert told["population"].auc == pytest.approx(expected, abs=0.012)
+
+
+def test_a_stage_that_always_gives_the_same_is_left_out():
+    found = outlook(plan(MEAN, select=TopK(k=300)))
+    assert [law.stage for law in found.laws] == ["scores"]
 
 
 def test_a_law_foretells_a_larger_audit():
@@ -79,7 +159,7 @@ def test_a_law_foretells_a_larger_audit():
     large = plan(MEAN, private=private, public=public, labels=labels)
     forecast, found = outlook(small), outlook(large)
     for law, measured in zip(forecast.laws, found.laws, strict=True):
-        expected = law.auc(300)
+        expected = law.auc(600)
         value = measured.measured.value
         assert expected.low - 0.01 <= value <= expected.high + 0.01, law.stage
     assert [law.stage for law in found.laws] == ["scores", "selection"]
@@ -88,7 +168,7 @@ def test_a_law_foretells_a_larger_audit():
 def test_more_stages_hide_more_and_need_fewer_records():
     found = outlook(plan(LOGIT), model=True)
     scores, picks, model = found.laws
-    values = [one.auc(N / 2).value for one in (scores, picks, model)]
+    values = [one.auc(N).value for one in (scores, picks, model)]
     assert values == sorted(values, reverse=True)
     needed = [one.records_needed(0.05).value for one in (scores, picks, model)]
     assert needed == sorted(needed, reverse=True)

@@ -61,7 +61,7 @@ def test_noise_takes_dimensions_as_records_grow_by_hand():
 
 def test_the_steps_back_are_inverses():
     law = SpectralLaw.of(SHIFTS, fall=1, noise=0.01)
-    noisy = law.with_noise_for(30, 0.6)
+    noisy = law.brought_to(30, 0.6)
     assert noisy.auc(30) == pytest.approx(0.6, abs=1e-5)
     needed = law.records_needed(0.05)
     assert law.advantage(needed) == pytest.approx(0.05, rel=1e-5)
@@ -72,8 +72,10 @@ def test_the_steps_back_are_inverses():
 
 def test_ends():
     law = SpectralLaw.of(SHIFTS, fall=1)
-    assert law.with_noise_for(30, 0.5).auc(30) == 0.5
-    assert law.with_noise_for(30, 0.9999) == law  # the law sees less: there is no noise to take
+    assert law.brought_to(30, 0.5).auc(30) == 0.5
+    more = law.brought_to(30, 0.97)  # the law sees less: there is no noise to take
+    assert more.auc(30) == pytest.approx(0.97, abs=1e-4)
+    assert (more.noise, more.gain > 1) == (0, True)
     assert law.noise_needed(30, 0.99) == 0
     with pytest.raises(ValueError, match="advantage"):
         law.records_needed(1.5)
