@@ -34,7 +34,7 @@ from curation_audit.auditing.curation import (
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.planting import Planting, plant, plants, with_planted
 from curation_audit.auditing.progress import Progress
-from curation_audit.checks import InputError, SettingError
+from curation_audit.checks import InputError
 from curation_audit.game import paired_inclusion
 from curation_audit.pipelines.downstream.repeated import Repeated
 from curation_audit.storage import ChunkStore, array_digest, code_digest, content_key
@@ -262,7 +262,6 @@ def run_curations(
             found[tasks[0]] = run_task(plan, tasks[0], None)
             store.save(key_of[tasks[0]], found[tasks[0]].to_arrays())
             advance(1)
-        _check_something_is_picked(plan, found[tasks[0]])
         real_scores = found[tasks[0]].observation.scores
         missing = [task for task in tasks if task not in found]
         for task, curated in _computed(plan, missing, real_scores, planting):
@@ -284,16 +283,6 @@ def run_curations(
         planted=planted,
         planted_null=planted_null,
     )
-
-
-def _check_something_is_picked(plan: AuditPlan, real: Curated) -> None:
-    """Raise ``SettingError`` where the curation itself picks nothing; noise alone may do that."""
-    if plan.protection is None and not real.observation.selection.sizes.all():
-        raise SettingError(
-            "curate.select",
-            f"found that {plan.rule.name} picks no row at all with the whole private set",
-            "loosen it: what is picked and trained on is what an audit is about",
-        )
 
 
 def _keys(plan: AuditPlan, tasks: Sequence[Task], planting: Planting | None) -> dict[Task, str]:

@@ -179,6 +179,11 @@ def _size_limitation(plan: AuditPlan, game: Game) -> str:
 
 
 def _pick_warnings(curations: Curations) -> list[str]:
+    if not curations.real.observation.selection.sizes.all():
+        return [
+            "The curation picks no row at all with the whole private set: what is told of picks "
+            "and of the model is of a rule that should be loosened."
+        ]
     if curations.shadows.observation.selection.sizes.all():
         return []
     return ["Some shadows picked no row at all; their models learned nothing."]
