@@ -11,7 +11,7 @@ notes of ``surgical_ward.yaml`` and ``clinical_notes.yaml``. Every attack is mea
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,15 +123,7 @@ def compare(name: str, plan: AuditPlan, n_analytic: int) -> None:
     straight = float(np.median(linearity(scores, linear.scores(inclusion))))
     line(name, "scores", "matched filter, 0 shadows", auc(inclusion, found), seconds)
     print(f"  linearity_corr {straight:.3f}; {N_SHADOWS} shadows took {fitting:.2f} s", flush=True)
-    for attack in ("lira_best_row", "matched_filter"):
-        found, seconds = timed(lambda attack=attack: learnt(plan, inclusion, scores, attack))
-        line(
-            name,
-            "scores",
-            f"{attack}, {N_SHADOWS} shadows",
-            auc(inclusion, found),
-            seconds + fitting,
-        )
+    compare_learnt(name, plan, inclusion, scores, fitting, ("lira_best_row", "matched_filter"))
     stage = StageOutputs.of(plan, linear, "selection")
 
     def from_picks() -> Evidence:
@@ -140,22 +132,35 @@ def compare(name: str, plan: AuditPlan, n_analytic: int) -> None:
         return inversion.likelihood_ratios(stage(scores))
 
     found, seconds = timed(from_picks)
-    line(name, "picks", f"inversion, {n_analytic} analytic shadows", auc(inclusion, found), seconds)
-    for attack in ("binary_lira", "mask_filter"):
-        found, seconds = timed(lambda attack=attack: learnt(plan, inclusion, scores, attack))
-        line(
-            name,
-            "picks",
-            f"{attack}, {N_SHADOWS} shadows",
-            auc(inclusion, found),
-            seconds + fitting,
-        )
+    line(
+        name,
+        "selection",
+        f"inversion, {n_analytic} analytic shadows",
+        auc(inclusion, found),
+        seconds,
+    )
+    compare_learnt(name, plan, inclusion, scores, fitting, ("binary_lira", "mask_filter"))
 
 
 def _timed_shadows(plan: AuditPlan) -> tuple[tuple[Inclusion, Scores], float]:
     start = time.perf_counter()
     shadows = exact_shadows(plan, N_SHADOWS)
     return shadows, time.perf_counter() - start
+
+
+def compare_learnt(
+    name: str,
+    plan: AuditPlan,
+    inclusion: Inclusion,
+    scores: Scores,
+    fitting: float,
+    attacks: Sequence[str],
+) -> None:
+    """Print one line an attack that learns from shadows, which took ``fitting`` seconds."""
+    for attack in attacks:
+        found, seconds = timed(lambda attack=attack: learnt(plan, inclusion, scores, attack))
+        told, stage = auc(inclusion, found), ATTACKS[attack].stage
+        line(name, stage, f"{attack}, {N_SHADOWS} shadows", told, seconds + fitting)
 
 
 def learnt(plan: AuditPlan, inclusion: Inclusion, scores: Scores, attack: str) -> Evidence:
@@ -213,10 +218,8 @@ def compare_networks() -> None:
     straight = float(np.median(linearity(scores, first_order.scores(inclusion))))
     line("digits, mlp", "scores", "cavity, 16 references", auc(inclusion, found), seconds)
     print(f"  linearity_corr {straight:.3f}; {N_SHADOWS} shadows took {fitting:.2f} s", flush=True)
-    for attack in ("lira_best_row", "extract", "shadow_filter"):
-        found, seconds = timed(lambda attack=attack: learnt(plan, inclusion, scores, attack))
-        told = auc(inclusion, found)
-        line("digits, mlp", "scores", f"{attack}, {N_SHADOWS} shadows", told, seconds + fitting)
+    attacks = ("lira_best_row", "extract", "shadow_filter")
+    compare_learnt("digits, mlp", plan, inclusion, scores, fitting, attacks)
 
 
 def similarities(seed: int) -> None:

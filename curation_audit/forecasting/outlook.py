@@ -29,7 +29,7 @@ from curation_audit.statistics.auc import auc_estimate
 from curation_audit.statistics.leakage_law import Range, SpectralLaw
 from curation_audit.statistics.paired import PairedEvidence
 from curation_audit.streams import Streams
-from curation_audit.types import Features, Floats, Indices, Scores
+from curation_audit.types import Features, Floats, Inclusion, Indices, Scores
 
 ForecastStage: TypeAlias = Literal["scores", "selection", "model"]
 TIMES: Final = (1, 2, 4, 10, 100)
@@ -129,16 +129,23 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
             "a forecast needs attack.targets: all, and no canaries",
         )
     first_order = first_order_of(plan)
-    affine, prediction = first_order.affine(), predicted(plan, first_order, n_shadows)
-    halves = Halves.of(plan) if isinstance(first_order, Linear) else None
+    shadows = exact_shadows(plan, n_shadows) if n_shadows else None
+    affine, prediction = first_order.affine(), predicted(plan, first_order, shadows)
+    halves = Halves.of(plan, affine) if isinstance(first_order, Linear) else None
     no_law, laws = why_no_law(prediction, affine, halves), tuple[StageLaw, ...]()
-    if no_law is None and isinstance(first_order, Linear) and halves and prediction.check:
+    if (
+        no_law is None
+        and isinstance(first_order, Linear)
+        and halves is not None
+        and prediction.check is not None
+        and shadows is not None
+    ):
         law = SpectralLaw.of(affine.shifts, fall=halves.fall)
         laws = (stage_law("scores", law, prediction.check.measured, exact=True),)
         stages: list[ForecastStage] = ["selection"]
         if model and plan.downstream is not None:
             stages.append("model")
-        measured = measured_stages(plan, first_order, stages, n_shadows)
+        measured = measured_stages(plan, first_order, stages, *shadows)
         laws += tuple(stage_law(stage, law, found) for stage, found in measured.items())
     average = first_order.scores(np.full((1, private.n_candidates), 0.5))
     return Outlook(
@@ -205,34 +212,40 @@ class Halves:
     n_directions: float
 
     @classmethod
-    def of(cls, plan: AuditPlan) -> "Halves":
-        """Linearise the whole and ``N_HALVES`` halves."""
+    def of(cls, plan: AuditPlan, affine: AffineScores) -> "Halves":
+        """Linearise ``N_HALVES`` halves, beside the whole."""
         n, rng = plan.data.private.n_candidates, Streams(plan.seed).generator("halves")
         kept = [np.sort(rng.permutation(n)[: n // 2]) for _ in range(N_HALVES)]
         halves = [
             linear_of(replace(plan, data=fewer_candidates(plan.data, one))).affine().shifts
             for one in kept
         ]
-        whole = linear_of(plan).affine().shifts
+        whole = (affine.shifts**2).sum()
         less = np.array([(one**2).sum() for one in halves])
-        if not (less > 0).all() or not (whole**2).sum() > 0:
+        if not (less > 0).all() or not whole > 0:
             return cls(np.nan, 0.0)
-        # each is a sum over half as many records
-        ratio = np.exp(np.log(less).mean()) / (whole**2).sum()
+        ratio = np.exp(np.log(less).mean()) / whole
         ranks = [np.linalg.matrix_rank(one) for one in halves]
         return cls(float(np.log(ratio) / np.log(n / (n // 2))), float(np.mean(ranks)))
 
 
 def measured_stages(
-    plan: AuditPlan, linear: Linear, stages: Sequence[ForecastStage], n_shadows: int
+    plan: AuditPlan,
+    linear: Linear,
+    stages: Sequence[ForecastStage],
+    inclusion: Inclusion,
+    scores: Scores,
 ) -> dict[ForecastStage, Estimate]:
-    """The AUC on exact shadows of what a regression on analytic shadows reads off each stage."""
-    inclusion, scores = exact_shadows(plan, n_shadows)
+    """The AUC of what a regression on analytic shadows reads off each stage.
+
+    On exact shadows: coins (S, N), scores (S, m). A stage that gives the same whoever is in is
+    left out.
+    """
     affine, found = linear.affine(), dict[ForecastStage, Estimate]()
     for stage in stages:
         of_stage = StageOutputs.of(plan, linear, stage)
         if of_stage.columns is not None and not len(of_stage.columns):
-            continue  # it gives the same whoever is in
+            continue
         rng = Streams(plan.seed).generator(f"analytic shadows of {stage}")
         inversion = invert_stage(affine, linear.scores, of_stage, N_ANALYTIC[stage], rng)
         evidence = inversion.likelihood_ratios(of_stage(scores))

@@ -174,7 +174,8 @@ def predict(plan: AuditPlan, n_shadows: int = 32) -> Prediction:
         SettingError: for a scorer that is not linear, or for a check on too few shadows.
     """
     check_shadows(n_shadows)
-    return predicted(plan, first_order_of(plan), n_shadows)
+    shadows = exact_shadows(plan, n_shadows) if n_shadows else None
+    return predicted(plan, first_order_of(plan), shadows)
 
 
 def check_shadows(n_shadows: int) -> None:
@@ -185,12 +186,12 @@ def check_shadows(n_shadows: int) -> None:
         )
 
 
-def predicted(plan: AuditPlan, first_order: FirstOrder, n_shadows: int) -> Prediction:
-    """As ``predict``, of a scorer to first order."""
-    affine, check = first_order.affine(), None
-    if n_shadows:
-        inclusion, scores = exact_shadows(plan, n_shadows)
-        check = spot_check(affine, first_order, inclusion, scores)
+def predicted(
+    plan: AuditPlan, first_order: FirstOrder, shadows: tuple[Inclusion, Scores] | None
+) -> Prediction:
+    """As ``predict``, of a scorer to first order, checked on coins (S, N) and scores (S, m)."""
+    affine = first_order.affine()
+    check = None if shadows is None else spot_check(affine, first_order, *shadows)
     closed_form = isinstance(first_order, Linear)
     return Prediction(
         n_candidates=len(affine.shifts),
@@ -236,12 +237,10 @@ def spot_check(
     measured = auc_estimate(
         PairedEvidence.split(evidence, inclusion), confidence=CONFIDENCE, inflation=1.0
     )
-    predicted = None
+    found = float(np.median(linearity(scores, first_order.scores(inclusion))))
+    predicted, attainable = None, 1.0
     if isinstance(first_order, Linear):
         predicted = pooled_auc(mu_of_auditor(leverages(affine.shifts, affine.noise)))
-    found = float(np.median(linearity(scores, first_order.scores(inclusion))))
-    attainable = 1.0
-    if isinstance(first_order, Linear):
         coins, noise = (affine.shifts**2).sum() / 4, np.trace(affine.added)
         attainable = float(np.sqrt(coins / (coins + noise))) if noise > 0 else 1.0
     return SpotCheck(len(inclusion), found, measured, predicted, attainable)

@@ -25,7 +25,7 @@ from curation_audit.observations import Observation
 from curation_audit.pipelines.scorers.nearest import Nearest
 from curation_audit.statistics.leverage import leverages
 from curation_audit.streams import Streams
-from tests.analytic.worlds import LOGIT, MEAN, M, N, plan
+from tests.analytic.worlds import LOGIT, MEAN, M, N, linear_plan, plan
 
 RNG = np.random.default_rng(0)
 
@@ -53,8 +53,7 @@ def test_the_filter_is_the_likelihood_ratio_of_a_gaussian_model():
 
 @pytest.mark.parametrize("scorer", [MEAN, LOGIT], ids=["mean", "classifier"])
 def test_first_order_is_what_exact_curations_do(scorer):
-    of = plan(scorer)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(scorer)
     affine = linear.affine()
     inclusion, scores = exact_shadows(of, 40)
     seen = linear.seen(scores)
@@ -74,8 +73,7 @@ def test_first_order_is_what_exact_curations_do(scorer):
 
 def test_taking_one_record_in_or_out_moves_scores_as_first_order_says():
     """Where all others are held by half, i.e. on average over their coins."""
-    of = plan(LOGIT, n=200)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(LOGIT, n=200)
     inclusion = np.random.default_rng(3).random((400, 200)) < 0.5
     inclusion[200:] = inclusion[:200]
     inclusion[:200, 5], inclusion[200:, 5] = True, False
@@ -117,8 +115,7 @@ def test_similarities_of_any_kind_give_every_coin_away():
 @pytest.mark.parametrize("scorer", [MEAN, LOGIT], ids=["mean", "classifier"])
 def test_coins_of_other_runs_cannot_be_told(scorer):
     """400 x 80 fair coins, independent of the scores: the AUC's standard error is .003."""
-    of = plan(scorer)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(scorer)
     _, scores = exact_shadows(of, 400)
     evidence = likelihood_ratios(linear.affine(), linear.seen(scores))
     coins = np.random.default_rng(9).random(evidence.shape) < 0.5
@@ -126,8 +123,7 @@ def test_coins_of_other_runs_cannot_be_told(scorer):
 
 
 def test_shifts_of_others_tell_nothing():
-    of = plan(MEAN)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(MEAN)
     inclusion, scores = exact_shadows(of, 400)
     affine, seen = linear.affine(), linear.seen(scores)
     assert auc(inclusion, likelihood_ratios(affine, seen)) > 0.6

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from curation_audit.analytic.affine import Linear, Seen, likelihood_ratios
+from curation_audit.analytic.affine import Seen, likelihood_ratios
 from curation_audit.analytic.inversion import RIDGES, _ridge_slopes, invert_stage
 from curation_audit.forecasting.prediction import exact_shadows
-from tests.analytic.worlds import LOGIT, MEAN, plan
+from tests.analytic.worlds import LOGIT, MEAN, linear_plan
 
 
 def rng():
@@ -23,8 +23,7 @@ def best(scores, k=60):
 
 
 def test_a_stage_that_loses_nothing_tells_what_the_scores_tell():
-    of = plan(MEAN)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(MEAN)
     affine = linear.affine()
     _, scores = exact_shadows(of, 40)
 
@@ -40,8 +39,7 @@ def test_a_stage_that_loses_nothing_tells_what_the_scores_tell():
 
 @pytest.mark.parametrize("scorer", [MEAN, LOGIT], ids=["mean", "classifier"])
 def test_picks_alone_tell_less_than_scores_and_more_than_nothing(scorer):
-    of = plan(scorer)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(scorer)
     affine = linear.affine()
     inclusion, scores = exact_shadows(of, 200)
     found = invert_stage(affine, linear.scores, best, 2000, rng())
@@ -54,8 +52,7 @@ def test_picks_alone_tell_less_than_scores_and_more_than_nothing(scorer):
 
 
 def test_a_stage_that_tells_nothing_explains_nothing():
-    of = plan(MEAN)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(MEAN)
     noise = np.random.default_rng(5)
     found = invert_stage(
         linear.affine(), linear.scores, lambda s: noise.standard_normal((len(s), 3)), 1000, rng()
@@ -74,7 +71,6 @@ def test_ridge_is_the_same_by_rows_and_by_columns():
 
 
 def test_too_few_shadows():
-    of = plan(MEAN)
-    linear = Linear.of(of.scorer, of.data)
+    of, linear = linear_plan(MEAN)
     with pytest.raises(ValueError, match="n_shadows must be at least 4, got 2"):
         invert_stage(linear.affine(), linear.scores, best, 2, rng())

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from curation_audit.analytic.affine import Linear
 from curation_audit.api import Pipeline
 from curation_audit.auditing.plan import AttackSettings, AuditPlan, RunSettings
 from curation_audit.pipelines.rules.top import TopK
@@ -9,6 +10,12 @@ from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mean import Mean
 
 N, M, D = 80, 300, 6
+
+
+def linear_plan(scorer, **settings) -> tuple[AuditPlan, Linear]:
+    """A plan, and its scorer to first order."""
+    of = plan(scorer, **settings)
+    return of, Linear.of(of.scorer, of.data)
 
 
 def plan(scorer=None, *, n=N, d=D, seed=0, **settings) -> AuditPlan:

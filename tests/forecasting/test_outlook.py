@@ -1,6 +1,5 @@
 """Predictions and laws against exact shadows, what is refused, and the command line."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -75,16 +74,20 @@ def test_the_known_others_adversary_reaches_what_the_claim_allows_and_no_more():
     assert "private mechanism is in place" in sentences(found, Asked(), ["x"] * N)[-1]
 
 
+def halves_of(of):
+    return Halves.of(of, linear_of(of).affine())
+
+
 def test_the_variance_of_means_falls_as_one_over_n():
-    found = Halves.of(plan(MEAN, n=400))
+    found = halves_of(plan(MEAN, n=400))
     assert found.fall == pytest.approx(1, abs=0.15)
     assert found.n_directions == 6
 
 
 def test_the_variance_of_sums_grows_with_n():
     """Votes of clusters are sums, and so are weights beside a large background."""
-    assert Halves.of(plan(CentroidVotes(clusters=8), n=400)).fall == pytest.approx(-1, abs=0.05)
-    few = Halves.of(plan(LOGIT, n=30))
+    assert halves_of(plan(CentroidVotes(clusters=8), n=400)).fall == pytest.approx(-1, abs=0.05)
+    few = halves_of(plan(LOGIT, n=30))
     assert few.fall < 0.5
 
 
@@ -98,7 +101,8 @@ def test_more_records_than_directions_are_known_have_no_law():
 
 def test_records_that_all_do_the_same_have_no_law():
     found = outlook(plan(MEAN, private=np.ones((N, 6))))
-    assert "do not move the scores" in found.no_law or found.prediction.check.failure
+    assert "do not move the scores" in found.no_law
+    assert found.laws == ()
 
 
 def test_the_first_row_of_the_law_is_what_the_auditor_is_predicted_to_tell():
@@ -196,10 +200,8 @@ def test_trees_are_plain_and_name_no_row():
     text = json.dumps(told, allow_nan=False)
     assert not any(f'"{unit}"' in text for unit in of.data.private.unit_ids)
     sizes = [one["n_records"] for one in told["stages"][0]["by_records"]]
-    assert sizes == [N, 2 * N, 4 * N, 10 * N, 50_000] or sizes == sorted({*sizes})
-    assert 50_000 in sizes
+    assert sizes == [N, 2 * N, 4 * N, 10 * N, 100 * N, 50_000]
     assert told["told"][2]["largest_mu"] is None  # infinite without noise
-    assert dataclasses.is_dataclass(found)
 
 
 def test_the_command(small, command):
