@@ -52,7 +52,7 @@ def test_picks_alone_tell_less_than_scores_and_more_than_nothing(scorer):
 
 
 def test_a_stage_that_tells_nothing_explains_nothing():
-    of, linear = linear_plan(MEAN)
+    _, linear = linear_plan(MEAN)
     noise = np.random.default_rng(5)
     found = invert_stage(
         linear.affine(), linear.scores, lambda s: noise.standard_normal((len(s), 3)), 1000, rng()
@@ -71,6 +71,6 @@ def test_ridge_is_the_same_by_rows_and_by_columns():
 
 
 def test_too_few_shadows():
-    of, linear = linear_plan(MEAN)
+    _, linear = linear_plan(MEAN)
     with pytest.raises(ValueError, match="n_shadows must be at least 4, got 2"):
         invert_stage(linear.affine(), linear.scores, best, 2, rng())
