@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from curation_audit import Pipeline, load_pipeline
 from curation_audit.analytic.affine import Kernel, Linear, likelihood_ratios, linearity
-from curation_audit.analytic.inversion import invert_stage
+from curation_audit.analytic.stages import invert_stage
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.auditing.chunks import one_thread
@@ -129,7 +129,7 @@ def compare(name: str, plan: AuditPlan, n_analytic: int) -> None:
     def from_picks() -> Evidence:
         rng = np.random.default_rng(0)
         inversion = invert_stage(affine, linear.scores, stage, n_analytic, rng)
-        return inversion.likelihood_ratios(stage(scores))
+        return inversion.likelihood_ratios(inversion.guess(stage(scores)))
 
     found, seconds = timed(from_picks)
     line(
@@ -160,7 +160,7 @@ def compare_learnt(
     for attack in attacks:
         found, seconds = timed(lambda attack=attack: learnt(plan, inclusion, scores, attack))
         told, stage = auc(inclusion, found), ATTACKS[attack].stage
-        line(name, stage, f"{attack}, {N_SHADOWS} shadows", told, seconds + fitting)
+        line(name, stage, f"{attack}, {len(scores)} shadows", told, seconds + fitting)
 
 
 def learnt(plan: AuditPlan, inclusion: Inclusion, scores: Scores, attack: str) -> Evidence:
@@ -200,16 +200,25 @@ def compare_models(name: str, plan: AuditPlan, n_analytic: int) -> None:
         found = invert_stage(
             linear.affine(), linear.scores, lambda s: ridge_model(plan, s), n_analytic, rng
         )
-        return found.likelihood_ratios(ridge_model(plan, scores))
+        return found.likelihood_ratios(found.guess(ridge_model(plan, scores)))
 
     found, seconds = timed(from_model)
     line(name, "model", f"inversion, {n_analytic} analytic shadows", auc(inclusion, found), seconds)
 
 
+def compare_more_shadows(name: str, plan: AuditPlan, counts: Sequence[int]) -> None:
+    """How far attacks get that know nothing but shadows, with many more of them."""
+    for n_shadows in counts:
+        start = time.perf_counter()
+        inclusion, scores = exact_shadows(plan, n_shadows)
+        fitting = time.perf_counter() - start
+        attacks = ("lira_best_row", "shadow_filter")
+        compare_learnt(name, plan, inclusion, scores, fitting, attacks)
+
+
 def compare_networks() -> None:
     """What 16 trained references tell of a network, beside attacks with 200 shadows."""
-    scorer = MlpClassifier(hidden=(64,), epochs=20, weight_decay=1e-2, device="cpu")
-    plan = replace(made("digits", 0), scorer=scorer)
+    plan = network()
     (inclusion, scores), fitting = _timed_shadows(plan)
     start = time.perf_counter()
     first_order = first_order_of(plan)
@@ -297,12 +306,31 @@ def measured_mu(n_held: int, d: int, seed: int) -> Measured:
     return Measured(n_held, mu, float(spread))
 
 
+def network() -> AuditPlan:
+    """A network on the made digits."""
+    scorer = MlpClassifier(hidden=(64,), epochs=20, weight_decay=1e-2, device="cpu")
+    return replace(made("digits", 0), scorer=scorer)
+
+
+def with_many_shadows(folder: Path | None) -> None:
+    """What attacks need that know shadows alone."""
+    for name in ("digits", "gauss"):
+        compare_more_shadows(name, made(name, 0), (200, 2000, 6000))
+    compare_more_shadows("digits, mlp", network(), (200, 2000))
+    for name, plan in real(folder) if folder else ():
+        compare_more_shadows(name, plan, (2000,))
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--many", action="store_true", help="only attacks with many more shadows")
     asked = parser.parse_args()
     with one_thread():
+        if asked.many:
+            with_many_shadows(asked.folder)
+            return
         print("| set | stage | attack | AUC | ms |")
         print("|---|---|---|---|---|")
         for name in ("digits", "gauss"):

@@ -86,6 +86,21 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Memo:
+    """What was computed before, by name; replaced where what it was computed from is another."""
+
+    _found: dict[str, tuple[tuple[Any, ...], Any]] = field(default_factory=dict)
+
+    def of(self, name: str, inputs: tuple[Any, ...], compute: Callable[[], T]) -> T:
+        """What ``compute()`` gives, computed once for these ``inputs``, compared by identity."""
+        there = self._found.get(name)
+        if there is None or any(a is not b for a, b in zip(there[0], inputs, strict=True)):
+            there = self._found[name] = (inputs, compute())
+        value: T = there[1]
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What S shadows show at the three stages.
 
@@ -103,9 +118,7 @@ class Observation:
     at_pool: Probabilities | None = None
     thresholds: Floats | None = None
     planted: Probabilities | None = None
-    _derived: dict[str, tuple[tuple[Any, ...], Any]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _derived: Memo = field(default_factory=Memo, init=False, repr=False, compare=False)
 
     def derived(self, name: str, inputs: tuple[Any, ...], compute: Callable[[], T]) -> T:
         """What ``compute()`` gives, computed once for this observation and these ``inputs``.
@@ -114,11 +127,7 @@ class Observation:
         shadow, say): several attacks, controls and folds share it. ``inputs`` are all that
         ``compute`` depends on beside this observation; they are compared by identity.
         """
-        there = self._derived.get(name)
-        if there is None or any(a is not b for a, b in zip(there[0], inputs, strict=True)):
-            there = self._derived[name] = (inputs, compute())
-        value: T = there[1]
-        return value
+        return self._derived.of(name, inputs, compute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +195,18 @@ def _whitening(covariance: Floats, influence: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstOrder:
+    """How coins move the scores of any scorer, on average to first order at trained references.
+
+    ``basis`` (r, m) has orthonormal rows, in whose coordinates candidate n moves scores by
+    ``shifts[n]``, (N, r). The references' own coins are no shadow's.
+    """
+
+    basis: Floats
+    shifts: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Planted:
     """Rows that the adversary planted in the pool before the curation.
 
@@ -200,6 +221,7 @@ class Planted:
 KNOWABLE: Final[frozenset[str]] = frozenset(
     {
         "algorithm",
+        "analytic models",
         "candidates",
         "confidences",
         "insertions",
@@ -224,6 +246,7 @@ KNOWABLE: Final[frozenset[str]] = frozenset(
         "the scorer's embedding",
         "thresholds",
         "top scores only",
+        "trained references",
     }
 )
 
@@ -242,6 +265,9 @@ class Knowledge:
       than one.
     * ``algorithm``: can run the curation (shadows are possible); ``score`` bool (H, N) ->
       (H, m) and ``select`` (H, m) -> ``Selection`` run it on sets of his own making.
+    * ``analytic models``: may train on picks of scores of his own making, too: ``train`` of
+      scores (H, m) and rows of the pool (Q,) gives the answers there, (H, Q, C). ``trained
+      references``: ``first_order`` trains scorers to see what one candidate does to them.
     * ``candidates``, ``labels``: features (labels) of the records asked about, and
       ``other candidates``: he asks about all of them together, so that he may explain what he
       sees by several at once.
@@ -264,6 +290,7 @@ class Knowledge:
     * ``memberships``: the coins of all *other* candidates of the shadow under attack (the
       adversary of the definition of differential privacy).
 
+    ``memo`` keeps what attacks work out from their knowledge alone, for any observation.
     ``known_pairs`` bool (P,): the pairs of shadows whose coins he may learn from, beside never
     those of the pair under attack; ``None`` for all.
     """
@@ -275,10 +302,13 @@ class Knowledge:
     linearisation: Linearisation | None = None
     score: Callable[[Inclusion], Scores] | None = None
     select: Callable[[Scores], Selection] | None = None
+    train: Callable[[Scores, Indices], Probabilities] | None = None
+    first_order: Callable[[], FirstOrder] | None = None
     queried: Indices | None = None
     beside: Mask | None = None
     planted: Planted | None = None
     known_pairs: Mask | None = None
+    memo: Memo = field(default_factory=Memo, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the names."""

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from curation_audit.attacks.inversion import MOST_LEVERAGE
 from curation_audit.attacks.linear_scores import Moves
-from curation_audit.observations import Knowledge, Linearisation
+from curation_audit.observations import RELATIVE_RANK, Knowledge, Linearisation
 from curation_audit.pipelines.base import ALWAYS_IN, CurationData, Scorer
 from curation_audit.types import Evidence, Features, Floats, Inclusion, Indices, Scores
 
 NOT_STRAIGHT = 1e-3
 """Share of the largest variance that first order is taken to leave in every direction."""
-MOST_LEVERAGE = 1 - 1e-9
-RELATIVE_RANK = 1e-10
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,21 @@ kernel's eigenvalues above ``1 / (rate t)`` let it, which counts as a ridge.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.special import expit
 from sklearn.covariance import ledoit_wolf
 
-from curation_audit.analytic.affine import RELATIVE_RANK, AffineScores, Seen
+from curation_audit.analytic.affine import AffineScores, Seen
+from curation_audit.analytic.tangents import Tangent, tangent_of_layers
+from curation_audit.observations import RELATIVE_RANK, FirstOrder
 from curation_audit.pipelines.base import ALWAYS_IN, CurationData
 from curation_audit.pipelines.scorers.classifier import background_rows
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier, MlpScorers
-from curation_audit.streams import ShadowStreams
-from curation_audit.training.mlp import Layer, forward
+from curation_audit.streams import ShadowStreams, Streams
+from curation_audit.training.mlp import Layer
 from curation_audit.types import Features, Floats, Inclusion, Mask, Scores
 
-WIDTH = 512
-"""Random features a layer, whose products stand for its tangent kernel."""
+N_REFERENCES = 16
+"""Networks that are trained to find what one record does to them."""
 NEWTON_STEPS = 30
 MOST_OWN = 0.99
 LEAST_CURVATURE = 1e-6
@@ -44,6 +45,11 @@ class CavityScores:
     shifts: Floats
     covariance: Floats
 
+    @property
+    def first_order(self) -> FirstOrder:
+        """The shifts alone."""
+        return FirstOrder(self.basis, self.shifts)
+
     def affine(self) -> AffineScores:
         """How coins move scores; a network's own randomness is noise."""
         center = self.basis @ self.reference.astype(np.float64)
@@ -57,6 +63,18 @@ class CavityScores:
         """What first order says that shadows score, (S, N) -> (S, m), without the noise."""
         moved: Scores = self.reference + (inclusion - 0.5) @ self.shifts @ self.basis
         return moved
+
+
+def at_references(scorer: MlpClassifier, data: CurationData, streams: Streams) -> CavityScores:
+    """``cavity_scores`` at ``N_REFERENCES`` networks, whose coins are no shadow's."""
+    coins = streams.generator("reference coins").random((N_REFERENCES, data.private.n_candidates))
+    return cavity_scores(
+        scorer,
+        data,
+        coins < 0.5,
+        streams.for_shadows("reference", range(N_REFERENCES)),
+        streams.generator("random features"),
+    )
 
 
 def cavity_scores(
@@ -80,12 +98,15 @@ def cavity_scores(
     if not isinstance(fitted, MlpScorers):
         raise ValueError("references are networks.")
     scores = fitted.score(pool.features).astype(np.float64)
+    background = background_rows(pool, scorer.background)
     moved = np.zeros((private.n_candidates, len(pool)))
     at_stake = private.unit != ALWAYS_IN
     held = private.row_inclusion(inclusion)
     for r in range(len(inclusion)):
         network = [Layer(one.weight[r], one.bias[r]) for one in fitted.layers]
-        effect = toggled(scorer, network, held[r], data, rng)
+        ridge = ridge_of(scorer, int(held[r].sum()) + len(background))
+        tangent = tangent_of_layers(network, rng)
+        effect = toggled(tangent, private.features, held[r], background, pool.features, ridge)
         np.add.at(moved, private.unit[at_stake], effect[at_stake] / len(inclusion))
     size, axes = np.linalg.svd(moved, full_matrices=False)[1:]
     basis = axes[size > RELATIVE_RANK**0.5 * size.max(initial=0)]
@@ -97,27 +118,34 @@ def cavity_scores(
 
 
 def toggled(
-    scorer: MlpClassifier,
-    network: list[Layer],
+    tangent: Tangent,
+    private: Features,
     held: Mask,
-    data: CurationData,
-    rng: np.random.Generator,
+    background: Features,
+    asked: Features,
+    ridge: float,
 ) -> Floats:
-    """By how much every private row (rows,) moves the pool's scores from out to in, (rows, m)."""
-    background = background_rows(data.pool, scorer.background)
-    projections = random_projections(network, rng)
-    own, own_logits = tangent_features(network, data.private.features, projections)
-    others, other_logits = tangent_features(network, background, projections)
-    asked, _ = tangent_features(network, data.pool.features, projections)
+    """By how much every private row, from out to in, moves the scores of other rows: (rows, m).
+
+    Args:
+        tangent: of the network as it was trained, to first order.
+        private: rows of class 1, (rows, d).
+        held: which of them it was trained on, (rows,).
+        background: rows of class 0, on all of which it was trained.
+        asked: rows whose scores are asked for, (m, d).
+        ridge: on the mean loss; see ``ridge_of``.
+    """
+    own, own_logits = tangent(private)
+    others, other_logits = tangent(background)
     n_rows = int(held.sum()) + len(background)
     trained = np.concatenate([own[held], others])
     curvature = _curvature(np.concatenate([own_logits[held], other_logits]))
     metric = (trained.T * curvature) @ trained / n_rows
-    metric += ridge_of(scorer, n_rows) * np.eye(len(metric))
+    metric += ridge * np.eye(len(metric))
     solved = np.linalg.solve(metric, own.T)  # (q, rows)
     share = (own * solved.T).sum(axis=1) / n_rows
     residual, without = cavity_residuals(own_logits, share, held)
-    effect: Floats = (asked @ solved).T * (without * -residual / n_rows)[:, None]
+    effect: Floats = (tangent(asked)[0] @ solved).T * (without * -residual / n_rows)[:, None]
     return effect
 
 
@@ -144,38 +172,6 @@ def ridge_of(scorer: MlpClassifier, n_rows: int) -> float:
     steps = scorer.epochs * np.ceil(n_rows / scorer.batch_size)
     rate = scorer.learning_rate / (1 - scorer.momentum)
     return float(scorer.weight_decay + 1 / (rate * steps))
-
-
-def random_projections(
-    network: list[Layer], rng: np.random.Generator
-) -> list[tuple[Floats, Floats]]:
-    """Of every layer's inputs, with the bias's one, (i + 1, q) and of its outputs, (o, q)."""
-    shapes = [tuple(one.weight.shape) for one in network]
-    return [
-        (rng.standard_normal((i + 1, WIDTH)), rng.standard_normal((o, WIDTH)) / np.sqrt(WIDTH))
-        for i, o in shapes
-    ]
-
-
-def tangent_features(
-    network: list[Layer], rows: Features, projections: list[tuple[Floats, Floats]]
-) -> tuple[Floats, Floats]:
-    """Features (rows, q) whose products are the tangent kernel on average, and logits (rows,).
-
-    The gradient of a logit by a layer's weights is the product of its input and of the slope at
-    its output; a product of two projections has the kernel's value for its mean.
-    """
-    inputs = forward(network, torch.tensor(rows, dtype=network[0].weight.dtype))
-    logits = (inputs[-1][:, 1] - inputs[-1][:, 0]).double().numpy()
-    slope = torch.tensor([[-1.0, 1.0]], dtype=inputs[0].dtype).expand(len(rows), 2)
-    found = []
-    for i in range(len(network) - 1, -1, -1):
-        of_inputs, of_outputs = projections[i]
-        with_bias = np.concatenate([inputs[i].double().numpy(), np.ones((len(rows), 1))], axis=1)
-        found.append((with_bias @ of_inputs) * (slope.double().numpy() @ of_outputs))
-        if i:
-            slope = (slope @ network[i].weight.T) * (inputs[i] > 0)
-    return np.concatenate(found, axis=1), logits
 
 
 def _curvature(logits: Floats) -> Floats:

@@ -6,11 +6,14 @@ To add one: write ``attacks/<name>.py``, add a line to ``SINGLE`` and a row to `
 
 from typing import Final
 
+from curation_audit.attacks.analytic_model import AnalyticModel
+from curation_audit.attacks.analytic_picks import AnalyticPicks
 from curation_audit.attacks.base import Attack
 from curation_audit.attacks.base_ratio import BaseRatio
 from curation_audit.attacks.bavaria import Bavaria
 from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.bottleneck import Bottleneck
+from curation_audit.attacks.cavity_filter import CavityFilter
 from curation_audit.attacks.ensemble import ON_MODEL, ON_SCORES, ON_SELECTION, Ensemble
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.fingerprint import Fingerprint
@@ -48,6 +51,7 @@ SINGLE: Final[tuple[Attack, ...]] = (
     RankFilter(),
     TopFilter(),
     ShadowFilter(),
+    CavityFilter(),
     KnownOthers(),
     LeastSquares(),
     Voting(),
@@ -56,6 +60,7 @@ SINGLE: Final[tuple[Attack, ...]] = (
     MaskTrace(),
     MaskExtract(),
     MaskFilter(),
+    AnalyticPicks(),
     Jaccard(),
     Iterative(),
     Gibbs(),
@@ -71,6 +76,7 @@ SINGLE: Final[tuple[Attack, ...]] = (
     NearestPool(),
     ThroughMask(),
     Bottleneck(),
+    AnalyticModel(),
     Fingerprint(),
 )
 

@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
+from curation_audit.attacks.analytic_model import AnalyticModel
+from curation_audit.attacks.analytic_picks import AnalyticPicks
 from curation_audit.attacks.base import Attack
 from curation_audit.attacks.bavaria import Bavaria
 from curation_audit.attacks.bottleneck import Bottleneck
+from curation_audit.attacks.cavity_filter import CavityFilter
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.gibbs import Gibbs
 from curation_audit.attacks.jaccard import Jaccard
@@ -34,16 +37,24 @@ ON_SCORES: Final[tuple[Attack, ...]] = (
     RankFilter(),
     TopFilter(),
     ShadowFilter(),
+    CavityFilter(),
     ScoreMatch(),
     KnownOthers(),
 )
-ON_SELECTION: Final[tuple[Attack, ...]] = (MaskExtract(), MaskFilter(), Jaccard(), Gibbs())
+ON_SELECTION: Final[tuple[Attack, ...]] = (
+    MaskExtract(),
+    MaskFilter(),
+    AnalyticPicks(),
+    Jaccard(),
+    Gibbs(),
+)
 ON_MODEL: Final[tuple[Attack, ...]] = (
     Lira(),
     Bavaria(),
     NearestPool(),
     ThroughMask(),
     Bottleneck(),
+    AnalyticModel(),
 )
 
 

@@ -46,7 +46,7 @@ class Moves:
         """For scores (S, m) of a scorer whose linearisation is known."""
         linearised = known_linearisation(knowledge)
         pool = known_pool(knowledge)
-        root, inverse = _roots(pool)
+        root, inverse = roots(pool)
         seen, rounding = _coordinates(pool, scores, inverse)
         noise = linearised.noise
         return cls(
@@ -68,8 +68,11 @@ class Moves:
         )
 
 
-def _roots(pool: Features) -> tuple[Floats, Floats]:
-    """``w @ root`` are a vector's coordinates, ``pool @ inverse`` is the basis: both (p, r)."""
+def roots(pool: Features) -> tuple[Floats, Floats]:
+    """For a pool (m, p): ``w @ root`` are a vector's coordinates, ``pool @ inverse`` the basis.
+
+    Both are (p, r).
+    """
     gram = np.zeros((pool.shape[1],) * 2)
     for start in range(0, pool.shape[0], POOL_ROWS_PER_BLOCK):
         block = pool[start : start + POOL_ROWS_PER_BLOCK].astype(np.float64)

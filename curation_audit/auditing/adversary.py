@@ -6,12 +6,20 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from curation_audit.auditing.curation import Curated, queried_rows, score_shadows
+from curation_audit.analytic.cavity import at_references
+from curation_audit.auditing.curation import Curated, asked, queried_rows, score_shadows
 from curation_audit.auditing.plan import AuditPlan, ScoreView
 from curation_audit.auditing.planting import planting_gap
-from curation_audit.observations import Candidates, Knowledge, Observation, Selection
+from curation_audit.observations import (
+    Candidates,
+    FirstOrder,
+    Knowledge,
+    Observation,
+    Selection,
+)
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.pipelines.rules.cut import tie_order
+from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.streams import Streams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
@@ -35,6 +43,8 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
         "several stages": len(plan.observed) > 1,
         "labels": candidates is not None and candidates.labels is not None,
         "linear scorer": linearisation is not None,
+        "analytic models": exact and plan.analytic_models,
+        "trained references": exact and isinstance(plan.scorer, MlpClassifier),
         "nearest scorer": exact and plan.scorer.family == "nearest",
         "score values": view in ("exact", "rounded"),
         "score values of picked rows": view != "ranks",
@@ -57,6 +67,8 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
         linearisation=linearisation,
         score=_scoring(plan) if exact else None,
         select=_selecting(plan, rank) if exact else None,
+        train=_training(plan, rank) if exact and plan.analytic_models else None,
+        first_order=_at_references(plan) if exact else None,
         queried=queried if "pool" in knows else None,
         beside=beside if "pool" in knows else None,
     )
@@ -102,6 +114,26 @@ def _selecting(plan: AuditPlan, rank: Indices) -> Callable[[Scores], Selection]:
         return plan.rule.select(scores, rank, streams, plan.data.pool)
 
     return select
+
+
+def _training(plan: AuditPlan, rank: Indices) -> Callable[[Scores, Indices], Probabilities]:
+    select, downstream, pool = _selecting(plan, rank), plan.downstream, plan.data.pool
+
+    def train(scores: Scores, rows: Indices) -> Probabilities:
+        if downstream is None:
+            raise ValueError("no model is trained.")
+        streams = Streams(plan.seed).for_shadows("tried", range(scores.shape[0]))
+        models = downstream.fit(pool, select(scores), len(plan.data.classes), streams=streams)
+        return asked(plan, models, pool.features[rows])
+
+    return train
+
+
+def _at_references(plan: AuditPlan) -> Callable[[], FirstOrder] | None:
+    scorer = plan.scorer
+    if not isinstance(scorer, MlpClassifier):
+        return None
+    return lambda: at_references(scorer, plan.data, Streams(plan.seed)).first_order
 
 
 def _budget(plan: AuditPlan) -> float:

@@ -22,6 +22,7 @@ from curation_audit.pipelines.base import (
     SelectionRule,
 )
 from curation_audit.pipelines.canaries import CanarySettings
+from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.report.renderings import check_formats
 from curation_audit.results import Estimand
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
@@ -94,6 +95,8 @@ class AttackSettings:
     ``delta``: at which bounds on epsilon are stated.
     ``targets``: how many candidates are at stake; the other private rows are in every shadow.
     ``canaries``: made-up records are at stake instead, and all private rows are in every shadow.
+    ``analytic_models``: whether attacks may train models on picks of scorers that they draw, a
+    thousand of them; without a word where a model costs little (``logistic``).
     ``estimand``: what intervals of the AUC are about: these candidates in new shadows, or new
     candidates of the same kind too.
     """
@@ -105,6 +108,7 @@ class AttackSettings:
     delta: float = 1e-5
     targets: Literal["all"] | int = "all"
     canaries: CanarySettings | None = None
+    analytic_models: bool | None = None
     estimand: Estimand = "these candidates"
 
     def __post_init__(self) -> None:
@@ -295,6 +299,13 @@ class AuditPlan:
         """The stages that are attacked: the observed ones, and several of them together."""
         joint = len(self.observed) > 1 and bool(self.methods("joint"))
         return (*self.observed, "joint") if joint else self.observed
+
+    @property
+    def analytic_models(self) -> bool:
+        """Whether attacks may train on picks of scorers that they draw."""
+        allowed = self.attack.analytic_models
+        cheap = isinstance(self.downstream, Logistic)
+        return self.downstream is not None and (cheap if allowed is None else allowed)
 
     def methods(self, stage: Stage) -> tuple[str, ...]:
         """The names of the attacks to run at a stage."""

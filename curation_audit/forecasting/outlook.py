@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import logit
 
 from curation_audit.analytic.affine import AffineScores, Linear, fewer_candidates
-from curation_audit.analytic.inversion import invert_stage
 from curation_audit.analytic.red_flags import RedFlags, red_flags
+from curation_audit.analytic.stages import invert_stage
 from curation_audit.auditing.curation import select_and_train
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
@@ -248,7 +248,7 @@ def measured_stages(
             continue
         rng = Streams(plan.seed).generator(f"analytic shadows of {stage}")
         inversion = invert_stage(affine, linear.scores, of_stage, N_ANALYTIC[stage], rng)
-        evidence = inversion.likelihood_ratios(of_stage(scores))
+        evidence = inversion.likelihood_ratios(inversion.guess(of_stage(scores)))
         paired = PairedEvidence.split(evidence, inclusion)
         found[stage] = auc_estimate(paired, confidence=CONFIDENCE, inflation=1.0)
     return found

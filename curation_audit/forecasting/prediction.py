@@ -16,7 +16,7 @@ from curation_audit.analytic.affine import (
     likelihood_ratios,
     linearity,
 )
-from curation_audit.analytic.cavity import CavityScores, cavity_scores
+from curation_audit.analytic.cavity import CavityScores, at_references
 from curation_audit.auditing.curation import score_shadows
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
@@ -45,8 +45,6 @@ KNOWS: Final[Mapping[Adversary, str]] = {
     "dp": "the scores, all candidates and every coin but one",
 }
 MIN_SHADOWS: Final = 30
-N_REFERENCES: Final = 16
-"""Networks that are trained to find what one record does to them."""
 LEAST_LINEARITY: Final = 0.8
 NEAR: Final = 0.02
 """How far a predicted AUC may lie outside of the interval of the measured one."""
@@ -138,17 +136,7 @@ def first_order_of(plan: AuditPlan) -> FirstOrder:
     """
     if not isinstance(plan.scorer, MlpClassifier):
         return linear_of(plan)
-    streams = Streams(plan.seed)
-    coins = streams.generator("reference coins").random(
-        (N_REFERENCES, plan.data.private.n_candidates)
-    )
-    return cavity_scores(
-        plan.scorer,
-        plan.data,
-        coins < 0.5,
-        streams.for_shadows("reference", range(N_REFERENCES)),
-        streams.generator("random features"),
-    )
+    return at_references(plan.scorer, plan.data, Streams(plan.seed))
 
 
 def linear_of(plan: AuditPlan) -> Linear:

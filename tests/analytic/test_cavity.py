@@ -1,6 +1,4 @@
-"""Networks: the kernel against automatic differentiation, the cavity by hand and by refits."""
-
-import itertools
+"""Networks: the cavity by hand, by refits of scikit-learn, and on real trainings."""
 
 import numpy as np
 import pytest
@@ -12,51 +10,17 @@ from sklearn.metrics import roc_auc_score
 from curation_audit.analytic.affine import likelihood_ratios
 from curation_audit.analytic.cavity import (
     cavity_residuals,
-    random_projections,
     ridge_of,
-    tangent_features,
     toggled,
 )
+from curation_audit.analytic.tangents import tangent_of_layers, tangent_of_module
 from curation_audit.forecasting.outlook import outlook
 from curation_audit.forecasting.prediction import exact_shadows, first_order_of
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
-from curation_audit.training.mlp import Layer, forward
+from curation_audit.training.mlp import Layer
 from tests.analytic.worlds import M, plan
 
 MLP = MlpClassifier(hidden=(16,), epochs=30, weight_decay=1e-2, device="cpu")
-
-
-def network(*widths: int) -> list[Layer]:
-    rng = np.random.default_rng(0)
-    return [
-        Layer(
-            torch.tensor(rng.standard_normal((i, o)) / np.sqrt(i)),
-            torch.tensor(rng.standard_normal((1, o))),
-        )
-        for i, o in itertools.pairwise(widths)
-    ]
-
-
-def test_features_have_the_tangent_kernel_on_average(monkeypatch):
-    monkeypatch.setattr("curation_audit.analytic.cavity.WIDTH", 200_000)
-    layers, rows = network(3, 5, 2), np.random.default_rng(1).standard_normal((4, 3))
-
-    def logit(parameters, row):
-        out = forward([Layer(*parameters[i : i + 2]) for i in (0, 2)], row[None])[-1][0]
-        return out[1] - out[0]
-
-    parameters = tuple(part for one in layers for part in (one.weight, one.bias))
-    slopes = [
-        torch.cat([g.ravel() for g in torch.func.grad(logit)(parameters, torch.tensor(row))])
-        for row in rows
-    ]
-    kernel = torch.stack(slopes).numpy()
-    kernel = kernel @ kernel.T
-    projections = random_projections(layers, np.random.default_rng(2))
-    features, logits = tangent_features(layers, rows, projections)
-    np.testing.assert_allclose(features @ features.T, kernel, atol=0.03 * kernel.max())
-    expected = [float(logit(parameters, torch.tensor(row))) for row in rows]
-    np.testing.assert_allclose(logits, expected, atol=1e-12)
 
 
 def test_residuals_by_hand():
@@ -72,9 +36,19 @@ def test_residuals_by_hand():
     assert factor.tolist() == pytest.approx([1.0, 1 / (1 - 2 * curvature)])
 
 
-def test_without_hidden_layers_it_is_leaving_one_out_of_logistic_regression(monkeypatch):
+def module_of(weights, rng):
+    """A module of torch with these weights, the last of them the bias."""
+    module = torch.nn.Linear(len(weights) - 1, 1).double()
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(weights[None, :-1]))
+        module.bias.copy_(torch.tensor(weights[-1:]))
+    return tangent_of_module(module, rng)
+
+
+@pytest.mark.parametrize("kind", ["layers", "module"])
+def test_without_hidden_layers_it_is_leaving_one_out_of_logistic_regression(monkeypatch, kind):
     """Against scikit-learn, refitted with a row out: within 8 %, for random features' sake."""
-    monkeypatch.setattr("curation_audit.analytic.cavity.WIDTH", 2000)
+    monkeypatch.setattr("curation_audit.analytic.tangents.WIDTH", 2000)
     of = plan(MlpClassifier(hidden=(), weight_decay=0.05, epochs=10**9, device="cpu"), n=30)
     rows = np.concatenate([of.data.private.features, of.data.pool.features])
     n, target = len(rows), np.arange(len(rows)) < 30
@@ -90,7 +64,11 @@ def test_without_hidden_layers_it_is_leaving_one_out_of_logistic_regression(monk
     halves = np.stack([-whole / 2, whole / 2], axis=1)
     layer = Layer(torch.tensor(halves[:-1]), torch.tensor(halves[-1:]))
     held = np.ones(30, dtype=bool)
-    moved = toggled(of.scorer, [layer], held, of.data, np.random.default_rng(0))
+    rng, features = np.random.default_rng(0), of.data.private.features
+    tangent = module_of(whole, rng) if kind == "module" else tangent_of_layers([layer], rng)
+    # a module has one output, and the decay of a difference of two is half of each one's
+    ridge = 0.05 / (2 if kind == "module" else 1)
+    moved = toggled(tangent, features, held, of.data.pool.features, of.data.pool.features, ridge)
     for i in (0, 7):
         without = fitted((np.arange(n) != i).astype(float))
         change = np.concatenate([of.data.pool.features, np.ones((M, 1))], axis=1) @ (

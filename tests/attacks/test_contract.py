@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from curation_audit.attacks import ATTACKS, ENSEMBLES
+from curation_audit.attacks.analytic_model import AnalyticModel
+from curation_audit.attacks.analytic_picks import AnalyticPicks
 from curation_audit.attacks.base_ratio import BaseRatio
 from curation_audit.attacks.bavaria import Bavaria
 from curation_audit.attacks.binary_lira import BinaryLira
 from curation_audit.attacks.bottleneck import Bottleneck
+from curation_audit.attacks.cavity_filter import CavityFilter
 from curation_audit.attacks.extract import Extract
 from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.attacks.gibbs import Gibbs
@@ -38,7 +41,7 @@ from curation_audit.attacks.through_mask import ThroughMask
 from curation_audit.attacks.top_filter import TopFilter
 from curation_audit.attacks.trace import Trace
 from curation_audit.attacks.voting import Voting
-from curation_audit.observations import KNOWABLE, Stage
+from curation_audit.observations import KNOWABLE, Memo, Stage
 from curation_audit.statistics import PairedEvidence, chance_p_value, clustered_auc
 from tests.attacks import world as worlds
 from tests.attacks.world import frozen, make_world, shadows_in_order, with_shadow, with_shadows
@@ -49,6 +52,7 @@ CASES = {
     "extract": [Extract()],
     "matched_filter": [MatchedFilter()],
     "shadow_filter": [ShadowFilter()],
+    "cavity_filter": [CavityFilter()],
     "rank_filter": [RankFilter(), RankFilter(steps=3)],
     "top_filter": [TopFilter(), TopFilter(steps=1)],
     "known_others": [KnownOthers()],
@@ -59,6 +63,7 @@ CASES = {
     "mask_trace": [MaskTrace(), MaskTrace(center="nothing")],
     "mask_extract": [MaskExtract(), MaskExtract(steps=4)],
     "mask_filter": [MaskFilter(), MaskFilter(steps=40)],
+    "analytic_picks": [AnalyticPicks(), AnalyticPicks(shadows=256)],
     "jaccard": [Jaccard()],
     "iterative": [Iterative(), Iterative(rounds=3, nearest=4)],
     "gibbs": [Gibbs(), Gibbs(rounds=3, nearest=4)],
@@ -74,6 +79,7 @@ CASES = {
     "nearest_pool": [NearestPool(), NearestPool(rows=5)],
     "through_mask": [ThroughMask()],
     "bottleneck": [Bottleneck()],
+    "analytic_model": [AnalyticModel(), AnalyticModel(shadows=256)],
     "fingerprint": [Fingerprint()],
     **{ensemble.name: [ensemble] for ensemble in ENSEMBLES},
 }
@@ -231,6 +237,14 @@ def test_order_within_pairs_does_not_count(attack):
     close(turned, evidence(attack, here)[order])
 
 
+def in_candidates_order(knowledge, order):
+    """What references show where candidates stand in another order."""
+    if knowledge.first_order is None:
+        return None
+    found = knowledge.first_order()
+    return dataclasses.replace(found, shifts=found.shifts[order])
+
+
 @ALL
 def test_order_of_candidates_does_not_count(attack):
     here = world_of(attack)
@@ -239,6 +253,7 @@ def test_order_of_candidates_does_not_count(attack):
     known, linear = here.knowledge.candidates, here.knowledge.linearisation
     if linear is not None:
         linear = dataclasses.replace(linear, influence=linear.influence[order])
+    first_order = in_candidates_order(here.knowledge, order)
     turned = evidence(
         attack,
         here,
@@ -251,6 +266,7 @@ def test_order_of_candidates_does_not_count(attack):
                 here.knowledge.planted, target=place[here.knowledge.planted.target]
             ),
             score=lambda inclusion: here.knowledge.score(inclusion[:, place]),
+            first_order=None if first_order is None else lambda: first_order,
         ),
     )
     close(turned, evidence(attack, here)[:, order])
@@ -317,6 +333,15 @@ def other_linearisation(linear):
     return dataclasses.replace(linear, influence=linear.influence[::-1].copy())
 
 
+def other_training(knowledge):
+    return lambda scores, rows: knowledge.train(-scores, rows)
+
+
+def other_references(knowledge):
+    found = in_candidates_order(knowledge, np.arange(N_CANDIDATES)[::-1])
+    return None if found is None else lambda: found
+
+
 def questions(world):
     """The same shadows with other coins, a fit block, and other things known."""
     knowledge = world.knowledge
@@ -330,6 +355,8 @@ def questions(world):
         {"knowledge": dataclasses.replace(knowledge, candidates=apart)},
         {"knowledge": dataclasses.replace(knowledge, linearisation=other_linearisation(linear))},
         {"knowledge": dataclasses.replace(knowledge, pool=knowledge.pool[::-1].copy())},
+        {"knowledge": dataclasses.replace(knowledge, train=other_training(knowledge))},
+        {"knowledge": dataclasses.replace(knowledge, first_order=other_references(knowledge))},
         {},
     ]
 
@@ -343,8 +370,10 @@ def test_what_was_worked_out_before_changes_nothing(name):
         for attack in CASES[name]:
             fresh = dataclasses.replace(here.observation)
             found = evidence(attack, here, **changes, observation=shared)
+            knowledge = changes.get("knowledge", here.knowledge)
+            changes_of_fresh = changes | {"knowledge": dataclasses.replace(knowledge, memo=Memo())}
             np.testing.assert_array_equal(
-                found, evidence(attack, here, **changes, observation=fresh)
+                found, evidence(attack, here, **changes_of_fresh, observation=fresh)
             )
 
 

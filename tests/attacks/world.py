@@ -5,9 +5,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from curation_audit.attacks.linear_scores import roots
 from curation_audit.observations import (
     KNOWABLE,
     Candidates,
+    FirstOrder,
     Knowledge,
     Observation,
     Planted,
@@ -60,6 +62,12 @@ def planted_rows(seed, inclusion):
     return Planted(target, labels), leaky_probabilities(rng, labels, inclusion[:, target])
 
 
+def first_order_of(linearisation, pool):
+    """What references would show of a scorer that is linear in the coins."""
+    root, inverse = roots(pool)
+    return FirstOrder((pool @ inverse).T, linearisation.influence @ root)
+
+
 def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCORER):
     """Candidates of one row each, but for the last three, who have two rows."""
     rng = np.random.default_rng(seed)
@@ -76,6 +84,10 @@ def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCOR
     def select(scores):
         return RULE.select(scores, np.arange(n_pool))
 
+    def train(scores, rows):
+        held = select(scores).mask()[:, rows]
+        return leaky_probabilities(np.random.default_rng([seed, 2]), pool_labels[rows], held, 4.0)
+
     scores = score(inclusion)
     selection = select(scores)
     queried = np.arange(min(N_QUERIED, n_pool))
@@ -89,15 +101,19 @@ def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCOR
         np.where(selection.mask(), scores, np.inf).min(axis=1).astype(np.float64),
         planted_probabilities,
     )
-    linearisation = scorer.linearise(private, pool)
+    linearisation, embedded = scorer.linearise(private, pool), scorer.embed(pool.features)
+    first_order = None if linearisation is None else first_order_of(linearisation, embedded)
+    another = {"nearest scorer"} if linearisation else {"linear scorer", "trained references"}
     knowledge = Knowledge(
-        granted=KNOWABLE - {"nearest scorer" if linearisation else "linear scorer"},
-        pool=scorer.embed(pool.features),
+        granted=KNOWABLE - another,
+        pool=embedded,
         pool_labels=pool_labels,
         candidates=Candidates(scorer.embed(private.features), unit, n_candidates, labels),
         linearisation=linearisation,
         score=score,
         select=select,
+        train=train,
+        first_order=None if first_order is None else lambda: first_order,
         queried=queried,
         planted=planted,
     )

@@ -48,6 +48,7 @@ def granted(**threat):
 def test_the_default_adversary_knows_all_but_the_coins_and_the_threshold():
     assert granted() == {
         "algorithm",
+        "analytic models",
         "candidates",
         "confidences",
         "labels",
@@ -76,7 +77,10 @@ def test_the_default_adversary_knows_all_but_the_coins_and_the_threshold():
         ({"scores_as": "ranks"}, {"score values", "score values of picked rows"}),
         ({"scores_as": "top only"}, {"score values"}),
         ({"model_as": "labels"}, {"confidences"}),
-        ({"embedding": "surrogate"}, {"linear scorer", "the scorer's embedding"}),
+        (
+            {"embedding": "surrogate"},
+            {"analytic models", "linear scorer", "the scorer's embedding"},
+        ),
         ({"queries": N}, {"queries at both"}),
         ({"queries": N - 1}, {"queries at both", "queries at the candidates"}),
         ({"queries": N + 1}, set()),

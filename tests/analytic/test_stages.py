@@ -5,8 +5,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from curation_audit.analytic.affine import Seen, likelihood_ratios
-from curation_audit.analytic.inversion import RIDGES, _ridge_slopes, invert_stage
+from curation_audit.analytic.stages import invert_stage
 from curation_audit.forecasting.prediction import exact_shadows
+from curation_audit.statistics.leverage import leverages
 from tests.analytic.worlds import LOGIT, MEAN, linear_plan
 
 
@@ -33,8 +34,14 @@ def test_a_stage_that_loses_nothing_tells_what_the_scores_tell():
     found = invert_stage(affine, linear.scores, coordinates, 400, rng())
     assert found.r2 > 0.999
     direct = likelihood_ratios(affine, Seen(coordinates(scores), 0.0))
-    told = found.likelihood_ratios(coordinates(scores))
+    told = found.likelihood_ratios(found.guess(coordinates(scores)))
     assert np.corrcoef(direct.ravel(), told.ravel())[0, 1] > 0.999
+    # each candidate on its own scale, too: leverages run from .03 to .21
+    sizes = told.std(axis=0) / direct.std(axis=0)
+    leverage = leverages(affine.shifts, affine.noise)
+    assert leverage.min() < 0.04
+    assert leverage.max() > 0.2
+    np.testing.assert_allclose(sizes / sizes.mean(), 1, atol=0.05)
 
 
 @pytest.mark.parametrize("scorer", [MEAN, LOGIT], ids=["mean", "classifier"])
@@ -44,11 +51,13 @@ def test_picks_alone_tell_less_than_scores_and_more_than_nothing(scorer):
     inclusion, scores = exact_shadows(of, 200)
     found = invert_stage(affine, linear.scores, best, 2000, rng())
     from_scores = auc(inclusion, likelihood_ratios(affine, linear.seen(scores)))
-    from_picks = auc(inclusion, found.likelihood_ratios(best(scores)))
+    from_picks = auc(inclusion, found.likelihood_ratios(found.guess(best(scores))))
     assert 0.55 < from_picks < from_scores
     # coins of other runs: 200 x 80 of them, standard error .0046
     coins = np.random.default_rng(9).random(inclusion.shape) < 0.5
-    assert auc(coins, found.likelihood_ratios(best(scores))) == pytest.approx(0.5, abs=0.0185)
+    assert auc(coins, found.likelihood_ratios(found.guess(best(scores)))) == pytest.approx(
+        0.5, abs=0.0185
+    )
 
 
 def test_a_stage_that_tells_nothing_explains_nothing():
@@ -58,19 +67,3 @@ def test_a_stage_that_tells_nothing_explains_nothing():
         linear.affine(), linear.scores, lambda s: noise.standard_normal((len(s), 3)), 1000, rng()
     )
     assert abs(found.r2) < 0.02
-
-
-def test_ridge_is_the_same_by_rows_and_by_columns():
-    of = np.random.default_rng(2)
-    for n, q in ((30, 8), (8, 30)):
-        outputs, moved = of.standard_normal((n, q)), of.standard_normal((n, 2))
-        for ridge, slopes in zip(RIDGES, _ridge_slopes(outputs, moved, RIDGES), strict=True):
-            penalty = ridge * (outputs**2).sum() / min(n, q)
-            expected = np.linalg.solve(outputs.T @ outputs + penalty * np.eye(q), outputs.T @ moved)
-            np.testing.assert_allclose(slopes, expected, atol=1e-9)
-
-
-def test_too_few_shadows():
-    _, linear = linear_plan(MEAN)
-    with pytest.raises(ValueError, match="n_shadows must be at least 4, got 2"):
-        invert_stage(linear.affine(), linear.scores, best, 2, rng())

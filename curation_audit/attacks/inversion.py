@@ -1,101 +1,89 @@
 """From what a stage shows back to the scores: a regression on analytic shadows.
 
-Coins are tossed, scores follow by first order, and the *real* selection (and training) runs on
-them. What is regressed on the stage's output are the few coordinates of the scores, not the many
-coins: a few thousand analytic shadows are enough where as many real ones would not be.
+What is regressed on a stage's outputs are the few coordinates of the scores, not the many coins:
+a few thousand analytic shadows are enough where as many real ones would not be.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from curation_audit import checks
-from curation_audit.analytic.affine import MOST_LEVERAGE, RELATIVE_RANK, AffineScores
-from curation_audit.types import Evidence, Floats, Inclusion, Scores
+from curation_audit.observations import RELATIVE_RANK
+from curation_audit.types import Evidence, Floats, Mask
 
 RIDGES = (1e-6, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-BLOCK = 256
+FEWEST_SHADOWS = 4
+MOST_LEVERAGE = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Inversion:
     """A ridge regression from a stage's outputs (S, q) to coordinates of the scores (S, r).
 
-    ``r2``: the share of their variance that it explains in analytic shadows it has not seen.
+    ``shifts`` (N, r) is what candidates do to the coordinates, ``added`` (r, r) the covariance of
+    a private mechanism's noise in them. ``r2``: the share of the coordinates' variance that the
+    regression explains in analytic shadows that it has not seen.
     """
 
     center: Floats  # (q,)
     offset: Floats  # (r,)
     slopes: Floats  # (q, r)
     covariance: Floats  # (r, r) of the guesses
-    affine: AffineScores
+    shifts: Floats
+    added: Floats
     ridge: float
     r2: float
 
-    def guess(self, outputs: Floats) -> Floats:
+    def guess(self, outputs: Floats | Mask) -> Floats:
         """Deviations of coordinates from the reference, (S, r)."""
         deviations = np.asarray(outputs, dtype=np.float64) - self.center
         found: Floats = deviations @ self.slopes + self.offset
         return found
 
-    def likelihood_ratios(self, outputs: Floats) -> Evidence:
-        """Of the coins, (S, N).
+    def likelihood_ratios(self, guess: Floats) -> Evidence:
+        """Of the coins, (S, N), by guessed deviations of coordinates (S, r).
 
         A guess u is the mean of the coordinates given the output, so that candidate n moves its
         mean by ``C Sigma^-1 a_n`` with C its own covariance; the filter is then
         ``a_n' Sigma^-1 u``, over one less the candidate's own part.
         """
-        shifts = self.affine.shifts
-        sigma = shifts.T @ shifts / 4 + self.affine.added
-        whitened = shifts @ np.linalg.pinv(sigma, rcond=RELATIVE_RANK, hermitian=True)
+        sigma = self.shifts.T @ self.shifts / 4 + self.added
+        whitened = self.shifts @ np.linalg.pinv(sigma, rcond=RELATIVE_RANK, hermitian=True)
         leverage = ((whitened @ self.covariance) * whitened).sum(axis=1) / 4
-        ratio: Evidence = self.guess(outputs) @ whitened.T
-        ratio /= 1 - np.minimum(leverage, MOST_LEVERAGE)
+        ratio: Evidence = guess @ whitened.T / (1 - np.minimum(leverage, MOST_LEVERAGE))
         return ratio
 
 
-def invert_stage(
-    affine: AffineScores,
-    scores: Callable[[Inclusion], Scores],
-    stage: Callable[[Scores], Floats],
-    n_shadows: int,
-    rng: np.random.Generator,
-) -> Inversion:
-    """Learn to read the scores' coordinates off a stage's outputs.
+def inverted(shifts: Floats, added: Floats, moved: Floats, outputs: Floats | Mask) -> Inversion:
+    """Learn to read coordinates off a stage's outputs.
 
     Args:
-        affine: how coins move the scores.
-        scores: the analytic scores of coins, (S, N) -> (S, m).
-        stage: the real code: scores (S, m) -> outputs (S, q), as many of them for any scores.
-        n_shadows: analytic shadows to learn from, by half for training and for the ridge.
-        rng: for the coins.
+        shifts: of every candidate, (N, r).
+        added: covariance of a private mechanism's noise, (r, r).
+        moved: coordinates of analytic shadows beside the reference's, (n, r).
+        outputs: what the stage gives for them, (n, q).
 
     Raises:
         ValueError: with fewer than four shadows.
     """
-    checks.positive(n_shadows=n_shadows)
-    if n_shadows < 4:
-        raise ValueError(f"n_shadows must be at least 4, got {n_shadows}.")
-    inclusion = rng.random((n_shadows, len(affine.shifts))) < 0.5
-    outputs = np.concatenate(
-        [stage(scores(inclusion[at : at + BLOCK])) for at in range(0, n_shadows, BLOCK)]
-    ).astype(np.float64)
-    moved = (inclusion - 0.5) @ affine.shifts
-    center, offset = outputs.mean(axis=0), moved.mean(axis=0)
+    half = len(moved) // 2
+    if len(moved) < FEWEST_SHADOWS:
+        raise ValueError(f"{FEWEST_SHADOWS} analytic shadows are needed, got {len(moved)}.")
+    shown = np.asarray(outputs, dtype=np.float64)
+    center, offset = shown.mean(axis=0), moved.mean(axis=0)
     # what comes back is taken apart from the offset, which coins have by chance
-    outputs, moved = outputs - center, moved - offset
-    ridge = _best_ridge(outputs, moved)
-    half = n_shadows // 2
-    trained = _ridge_slopes(outputs[:half], moved[:half], (ridge,))[0]
-    fresh = outputs[half:] @ trained
+    shown, moved = shown - center, moved - offset
+    ridge = _best_ridge(shown, moved)
+    trained = _ridge_slopes(shown[:half], moved[:half], (ridge,))[0]
+    fresh = shown[half:] @ trained
     error = ((fresh - moved[half:]) ** 2).sum()
     return Inversion(
         center=center,
         offset=offset,
-        slopes=_ridge_slopes(outputs, moved, (ridge,))[0],
+        slopes=_ridge_slopes(shown, moved, (ridge,))[0],
         covariance=fresh.T @ fresh / len(fresh),
-        affine=affine,
+        shifts=shifts,
+        added=added,
         ridge=ridge,
         r2=1 - float(error / max((moved[half:] ** 2).sum(), np.finfo(np.float64).tiny)),
     )
