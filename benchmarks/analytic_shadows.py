@@ -1,6 +1,6 @@
-"""Attacks without a shadow against attacks with hundreds, and the law of leakage against growth.
+"""Attacks without a shadow against attacks with hundreds, and with thousands (``--many``).
 
-    python benchmarks/analytic_shadows.py [DATA_FOLDER]
+    python benchmarks/analytic_shadows.py [DATA_FOLDER] [--many]
 
 Made sets: 400 candidates and a pool of 2,000, a logistic scorer, 200 picks. ``digits``: images of
 scikit-learn; half of the pool are digits, half are transposed ones. ``gauss``: 100 standard normal
@@ -23,8 +23,9 @@ from curation_audit import Pipeline, load_pipeline
 from curation_audit.analytic.affine import Kernel, Linear, likelihood_ratios, linearity
 from curation_audit.analytic.stages import invert_stage
 from curation_audit.attacks import ATTACKS
-from curation_audit.auditing.adversary import knowledge_of
+from curation_audit.auditing.adversary import knowledge_of, seen_by
 from curation_audit.auditing.chunks import one_thread
+from curation_audit.auditing.curation import select_and_train
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.forecasting.outlook import StageOutputs
 from curation_audit.forecasting.prediction import exact_shadows, first_order_of
@@ -33,13 +34,6 @@ from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
-from curation_audit.statistics.leakage_law import (
-    Measured,
-    SpectralLaw,
-    extrapolated,
-    fit_power,
-    mu_of_auc,
-)
 from curation_audit.streams import Streams
 from curation_audit.types import Evidence, Features, Floats, Inclusion, Scores
 
@@ -227,8 +221,24 @@ def compare_networks() -> None:
     straight = float(np.median(linearity(scores, first_order.scores(inclusion))))
     line("digits, mlp", "scores", "cavity, 16 references", auc(inclusion, found), seconds)
     print(f"  linearity_corr {straight:.3f}; {N_SHADOWS} shadows took {fitting:.2f} s", flush=True)
-    attacks = ("lira_best_row", "extract", "shadow_filter")
+    attacks = ("lira_best_row", "extract", "shadow_filter", "cavity_filter")
     compare_learnt("digits, mlp", plan, inclusion, scores, fitting, attacks)
+
+
+def compare_models_of_med() -> None:
+    """What the demo's logistic model tells, by shadows and by models of drawn scorers."""
+    plan = load_pipeline(PIPELINES / "med.yaml")
+    for n_shadows in (16, 128, 512):
+        start = time.perf_counter()
+        inclusion, scores = exact_shadows(plan, n_shadows)
+        streams = Streams(plan.seed).for_shadows("shadow", range(n_shadows))
+        shown = seen_by(plan, select_and_train(plan, scores, streams))
+        fitting, knowledge = time.perf_counter() - start, knowledge_of(plan)
+        for attack in ("bottleneck", "through_mask", "analytic_model"):
+            start = time.perf_counter()
+            found = ATTACKS[attack].evidence(shown, inclusion, knowledge, streams=streams)
+            seconds = time.perf_counter() - start + fitting
+            line("med", "model", f"{attack}, {n_shadows} shadows", auc(inclusion, found), seconds)
 
 
 def similarities(seed: int) -> None:
@@ -255,57 +265,6 @@ def line(*cells: str | float) -> None:
     )
 
 
-def leakage_law(seed: int) -> None:
-    """Fitted where at most 400 records are held, against what 800, 1,600 and 3,200 show.
-
-    The spectral law is made of the 800 candidates at n = 400 and has nothing to fit; the law of
-    one dimension and the power law are fitted to the measured mu of n up to 400.
-    """
-    sizes, d = (128, 200, 400, 800, 1600, 3200), 64
-    points = [measured_mu(n, d, seed) for n in sizes]
-    known = [point for point in points if point.n_held <= 400]
-    power = fit_power(known)
-    foretold = law_plan(400, d, seed)
-    linear = Linear.of(foretold.scorer, foretold.data)
-    assert linear is not None
-    spectral = SpectralLaw.of(linear.affine().shifts, fall=1.0)
-    header = ("n", "mu, measured", "spectral", "off by", "one dimension (range)", "off by")
-    print(f"| {' | '.join((*header, 'power', 'off by'))} |")
-    print("|---|---|---|---|---|---|---|---|")
-    for point in points:
-        n, found = point.n_held, extrapolated(known, point.n_held, np.random.default_rng(0))
-        made = mu_of_auc(spectral.auc(n))
-        off = [one / point.mu - 1 for one in (made, found.value, power.mu(n))]
-        print(
-            f"| {n:g} | {point.mu:.3f} +- {point.error:.3f} | {made:.3f} | {off[0]:+.1%} | "
-            f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f}) | {off[1]:+.1%} | "
-            f"{power.mu(n):.3f} | {off[2]:+.1%} |",
-            flush=True,
-        )
-
-
-def law_plan(n_held: int, d: int, seed: int) -> AuditPlan:
-    """A logistic scorer with a penalty of .05 n, 2n standard normal candidates."""
-    rng = np.random.default_rng(seed + n_held)
-    public = rng.standard_normal((2000, d)) + 0.3
-    return plan_of(rng.standard_normal((2 * n_held, d)), public, l2=0.05 * n_held)
-
-
-def measured_mu(n_held: int, d: int, seed: int) -> Measured:
-    """By the filter on exact shadows."""
-    plan = law_plan(n_held, d, seed)
-    n_shadows = max(40, 40_000 // n_held // 2 * 2)
-    inclusion, scores = exact_shadows(plan, n_shadows)
-    linear = Linear.of(plan.scorer, plan.data)
-    assert linear is not None
-    affine = replace(linear.affine(), left=0.0)
-    found = likelihood_ratios(affine, linear.seen(scores))
-    pairs = [auc(inclusion[i : i + 2], found[i : i + 2]) for i in range(0, n_shadows, 2)]
-    mu = mu_of_auc(auc(inclusion, found))
-    spread = np.std([mu_of_auc(one) for one in pairs], ddof=1) / np.sqrt(len(pairs))
-    return Measured(n_held, mu, float(spread))
-
-
 def network() -> AuditPlan:
     """A network on the made digits."""
     scorer = MlpClassifier(hidden=(64,), epochs=20, weight_decay=1e-2, device="cpu")
@@ -318,7 +277,7 @@ def with_many_shadows(folder: Path | None) -> None:
         compare_more_shadows(name, made(name, 0), (200, 2000, 6000))
     compare_more_shadows("digits, mlp", network(), (200, 2000))
     for name, plan in real(folder) if folder else ():
-        compare_more_shadows(name, plan, (2000,))
+        compare_more_shadows(name, plan, (2000, 6000))
 
 
 def main() -> None:
@@ -338,10 +297,10 @@ def main() -> None:
             compare(name, plan, 4000)
             compare_models(name, plan, 4000)
         compare_networks()
+        compare_models_of_med()
         similarities(0)
         for name, plan in real(asked.folder) if asked.folder else ():
             compare(name, plan, 2000)
-        leakage_law(0)
 
 
 if __name__ == "__main__":

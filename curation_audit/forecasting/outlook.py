@@ -47,23 +47,23 @@ JUST_MORE: Final = 0.501
 
 @dataclass(frozen=True, slots=True)
 class StageLaw:
-    """The law of one stage, and the two between which its measured AUC leaves it.
+    """The law of one stage, and those between which what is measured and assumed leaves it.
 
     What a stage hides is taken as noise on the scores: as much as brings the law to the AUC that
-    the filter reached on exact shadows, and to both ends of its interval. That the noise stays
-    the same with more records is the assumption.
+    the filter reached on exact shadows, and to both ends of its interval. That it hides the same
+    share of what coins move with more records is assumed; ``others`` also say what follows if
+    it hides as much as today.
     """
 
     stage: ForecastStage
     measured: Estimate
     law: SpectralLaw
-    weakest: SpectralLaw
-    strongest: SpectralLaw
+    others: tuple[SpectralLaw, ...]
 
     @property
     def laws(self) -> tuple[SpectralLaw, ...]:
         """The law in the middle first."""
-        return self.law, self.weakest, self.strongest
+        return self.law, *self.others
 
     def auc(self, n_records: float) -> Range:
         """The AUC that an audit of n records finds, which holds half of them at a time."""
@@ -188,14 +188,13 @@ def stage_law(
     Where the stage is ``exact`` the law as it is stands in the middle, and measurement only
     widens the interval.
     """
-    here = law.n_reference
-    middle = law if exact else law.brought_to(here, measured.value)
+    here, steady = law.n_reference, replace(law, noise_fall=law.fall)
+    ends = (measured.low, max(measured.high, JUST_MORE))
     return StageLaw(
         stage=stage,
         measured=measured,
-        law=middle,
-        weakest=law.brought_to(here, measured.low),
-        strongest=law.brought_to(here, max(measured.high, JUST_MORE)),
+        law=steady if exact else steady.brought_to(here, measured.value),
+        others=tuple(of.brought_to(here, end) for of in (steady, law) for end in ends),
     )
 
 

@@ -12,8 +12,9 @@ from curation_audit.statistics.leakage_law import Range
 ASSUMES: Final = (
     "A number of records is that of the private set, of which an audit holds half at a time. The "
     "law assumes that further records are of the same kind and bring no new directions, that the "
-    "adversary knows all candidates, and that a stage hides as much as it does today. Ranges run "
-    "between the laws of both ends of the interval measured today; no theorem covers what is "
+    "adversary knows all candidates, and that a stage hides the same share of what coins move "
+    "whatever their number. Ranges run between the laws of both ends of the interval measured "
+    "today, and of a stage that hides as much as today instead; no theorem covers what is "
     "extrapolated."
 )
 

@@ -59,8 +59,9 @@ class SpectralLaw:
         variances: what all coins move along each direction at the reference, (r,).
         n_reference: how many of the N records are held there on average.
         fall: these variances go as ``n ** -fall``: 1 for means, -1 for sums.
-        noise: variance along every direction that is not the coins'.
+        noise: variance along every direction that is not the coins', at the reference.
         gain: factor on every mu, where more was measured than the directions explain.
+        noise_fall: the noise goes as ``n ** -noise_fall``.
     """
 
     shares: Floats
@@ -69,6 +70,7 @@ class SpectralLaw:
     fall: float
     noise: float = 0.0
     gain: float = 1.0
+    noise_fall: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -91,7 +93,8 @@ class SpectralLaw:
         """Of records such as the N of the reference, where ``n_held`` are held, (N,)."""
         ratio = n_held / self.n_reference
         variances = self.variances * ratio**-self.fall
-        told: Floats = self.shares @ (variances / (variances + self.noise)) / ratio
+        noise = self.noise * ratio**-self.noise_fall
+        told: Floats = self.shares @ (variances / (variances + noise)) / ratio
         return np.clip(told, 0, 1)
 
     def dimension(self, n_held: float) -> float:
@@ -153,7 +156,8 @@ class SpectralLaw:
         if self.advantage(n_held) <= advantage:
             return 0.0
         total = self._noise(lambda law: law.advantage(n_held) <= advantage)
-        return float(np.sqrt(max(total - self.noise, 0.0)))
+        there = (n_held / self.n_reference) ** -self.noise_fall
+        return float(np.sqrt(max(total - self.noise, 0.0) * there))
 
     def _noise(self, enough: Callable[["SpectralLaw"], bool]) -> float:
         largest = float(self.variances.max(initial=0))

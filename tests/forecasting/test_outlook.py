@@ -1,6 +1,7 @@
 """Predictions and laws against exact shadows, what is refused, and the command line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from curation_audit.analytic.affine import AffineScores, likelihood_ratios
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.checks import SettingError
-from curation_audit.forecasting.outlook import Halves, outlook
+from curation_audit.forecasting.outlook import Halves, measured_stages, outlook
 from curation_audit.forecasting.prediction import (
     SpotCheck,
     exact_shadows,
@@ -167,6 +168,41 @@ def test_a_law_foretells_a_larger_audit():
         value = measured.measured.value
         assert expected.low - 0.01 <= value <= expected.high + 0.01, law.stage
     assert [law.stage for law in found.laws] == ["scores", "selection"]
+
+
+def of_falling_variance(n):
+    """A mean of n records; 24 features of falling variance, of which few tell most."""
+    rng = np.random.default_rng([0, n])
+    scale = 1 / np.sqrt(1 + np.arange(24))
+    public = (rng.standard_normal((1000, 24)) + 0.4) * scale
+    labels = {"private": np.arange(n) % 2, "public": (public[:, 0] > 0.4).astype(int)}
+    private = rng.standard_normal((n, 24)) * scale
+    return plan(MEAN, private=private, public=public, labels=labels, select=TopK(k=100))
+
+
+def test_picks_hide_a_share_of_what_coins_move_not_a_fixed_noise():
+    """From 160 records to 640, where a fixed noise is off by more than two standard errors."""
+    law = outlook(of_falling_variance(160), 64).laws[1]
+    large = of_falling_variance(640)
+    inclusion, scores = exact_shadows(large, 64)
+    truth = measured_stages(large, linear_of(large), ["selection"], inclusion, scores)["selection"]
+    forecast, fixed = law.auc(640), replace(law.law, noise_fall=0.0).auc(320)
+    assert forecast.value == pytest.approx(truth.value, abs=0.01)
+    assert forecast.low < truth.value < forecast.high
+    assert fixed < truth.low
+    assert forecast.low < fixed  # which the range holds, too
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_the_range_runs_between_the_ends_of_what_was_measured(stage):
+    law = outlook(plan(LOGIT)).laws[stage]
+    today = law.auc(N)
+    assert today.low == pytest.approx(law.measured.low, abs=1e-4)
+    assert today.high == pytest.approx(max(law.measured.high, today.value), abs=1e-4)
+    assert today.low < today.value < today.high
+    needed, further = law.records_needed(0.05), law.auc(10 * N)
+    assert needed.low < needed.value < needed.high
+    assert further.low < further.value < further.high
 
 
 def test_more_stages_hide_more_and_need_fewer_records():

@@ -1,6 +1,7 @@
 """The law of leakage: hand-worked numbers, inverses, fits that recover what made the points."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,22 @@ def test_noise_takes_dimensions_as_records_grow_by_hand():
     assert law.dimension(40) == pytest.approx(4 / 11)
     # a sum's variance grows instead
     assert SpectralLaw.of(EQUAL, fall=-1, noise=0.5).dimension(40) == pytest.approx(4 * 10 / 11)
+
+
+def test_noise_may_fall_along_with_the_coins():
+    """Then as many directions show at any number of records; half as fast: 1/2 against 1/20 by
+    1/20^.5 of 1/2."""
+    law = SpectralLaw.of(EQUAL, fall=1, noise=0.5)
+    steady = replace(law, noise_fall=1.0)
+    assert steady.dimension(4) == steady.dimension(40) == pytest.approx(2)
+    half = replace(law, noise_fall=0.5)
+    assert half.dimension(40) == pytest.approx(4 * 0.05 / (0.05 + 0.5 / 10**0.5))
+    # noise that is asked for is told as it is where the records are, not at the reference
+    for one in (law, steady, half):
+        needed = one.noise_needed(40, 0.05)
+        there = 0.5 * 10**-one.noise_fall
+        told = replace(one, noise=(there + needed**2) * 10**one.noise_fall)
+        assert told.advantage(40) == pytest.approx(0.05, rel=1e-4)
 
 
 def test_the_steps_back_are_inverses():
