@@ -1,31 +1,21 @@
-"""S multilayer perceptrons at once: stacked weights, hand-written gradients, momentum SGD.
+"""S multilayer perceptrons at once: stacked weights, hand-written gradients.
 
 A shadow's initial weights and the order of its rows come from its own stream, so that it ends
 up the same whatever else is trained beside it.
 """
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from curation_audit.training.in_step import Examples, train_in_step
+from curation_audit.training.in_step import Examples, Trained, Validation, train_in_step
+from curation_audit.training.mlp_in_cache import Dense, SharedRows, train_in_cache
 from curation_audit.training.optimisers import Parameters
 from curation_audit.training.recipe import Recipe
 from curation_audit.types import Indices, Mask
-
-
-@dataclass(frozen=True, slots=True)
-class SgdSettings:
-    """Momentum SGD on the mean cross-entropy of a batch; decay is added to the gradient."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +110,40 @@ def as_layers(parameters: Parameters) -> list[Layer]:
     return [Layer(*pair) for pair in zip(parameters[::2], parameters[1::2], strict=True)]
 
 
-def train(
-    layers: list[Layer],
-    rows: Tensor,
-    targets: Tensor,
-    real: Mask,
-    orders: Indices,
-    settings: SgdSettings,
-) -> list[Layer]:
-    """Train all shadows in step by momentum SGD at a constant rate.
+def train(layers: list[Layer], examples: Examples, orders: Indices, recipe: Recipe) -> list[Layer]:
+    """Train all shadows.
 
     Args:
         layers: initial weights.
-        rows: (S, k_max, d), the picked rows of each shadow, padded.
-        targets: (S, k_max, C) one-hot.
-        real: bool (S, k_max); padding never counts.
-        orders: int64 (epochs, S, k_max) from ``row_orders``.
-        settings: the optimiser.
-
-    A shadow with fewer rows has fewer batches in an epoch and rests in the others.
+        examples: every shadow's rows; padding never counts.
+        orders: int64 (epochs, S, k_max): each shadow's own rows come first in it, in fresh order.
+        recipe: batches, optimiser and learning rates.
     """
-    places = torch.arange(real.size, device=rows.device).view(real.shape)
-    examples = Examples(rows.flatten(0, 1), targets.flatten(0, 1), places, real)
-    recipe = Recipe(**asdict(settings))
-    trained = train_in_step(Perceptrons(), as_parameters(layers), examples, orders, recipe)
+    trained = train_perceptrons(Perceptrons(), as_parameters(layers), examples, orders, recipe)
     return as_layers(trained.parameters)
+
+
+def train_perceptrons(
+    networks: Perceptrons,
+    parameters: Parameters,
+    examples: Examples,
+    orders: Indices,
+    recipe: Recipe,
+    validation: Validation | None = None,
+) -> Trained:
+    """As ``train_in_step``, and to its result: on a CPU some networks at a time, in its cache."""
+    if validation is not None or examples.rows.device.type != "cpu":
+        return train_in_step(networks, parameters, examples, orders, recipe, validation)
+    found = train_in_cache(
+        [Dense(one.weight.numpy(), one.bias.numpy()) for one in as_layers(parameters)],
+        SharedRows(
+            examples.rows.numpy(),
+            examples.targets.numpy(),
+            examples.index.numpy(),
+            examples.real.sum(axis=1),
+        ),
+        orders,
+        recipe,
+    )
+    parts = (torch.from_numpy(part) for one in found for part in (one.weight, one.bias))
+    return Trained(tuple(parts), networks.state())

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from curation_audit.streams import Streams
+from curation_audit.training.in_step import Examples
 from curation_audit.training.logistic import LogisticProblems, fit_logistic
 from curation_audit.training.mlp import (
     Layer,
-    SgdSettings,
     gradients,
     initial_layers,
     row_orders,
     train,
 )
+from curation_audit.training.recipe import Recipe
 from curation_audit.types import Features, Indices, Labels
 
 SHARE_OF_ROWS = 0.5
@@ -67,11 +68,15 @@ def fit_models(
     orders = [PUBLIC.generator("public row order", m) for m in range(n_models)]
     layers = train(
         initial_layers((rows.shape[1], *training.hidden, n_classes), of_models, rows),
-        rows[index],
-        targets[index],
-        real,
+        Examples(rows, targets, index, real),
         row_orders(real, training.epochs, orders),
-        SgdSettings(training.epochs, BATCH_SIZE, training.learning_rate, MOMENTUM, WEIGHT_DECAY),
+        Recipe(
+            epochs=training.epochs,
+            batch_size=BATCH_SIZE,
+            learning_rate=training.learning_rate,
+            momentum=MOMENTUM,
+            weight_decay=WEIGHT_DECAY,
+        ),
     )
     return [_network(layers, m) for m in range(n_models)]
 

@@ -141,7 +141,8 @@ def test_an_audit_finds_no_leak_at_any_stage(name):
 
     Every attack's interval holds one half: at 95 % each, of the attacks on ``random``, which hang
     together, one may well miss it under another seed. The others pick the same rows each time,
-    so that evidence never changes, and an AUC is one half to the last bit.
+    so that evidence of scores and picks never changes, and an AUC is one half to the last bit;
+    models of the same rows differ by rounding, on some machines, by their place in the stack.
     """
     result = audited(name)
     assert result.verdict.status == "no leak found"
@@ -153,7 +154,8 @@ def test_an_audit_finds_no_leak_at_any_stage(name):
         found = [one.metrics.auc for one in stage.attacks if one.metrics is not None]
         for auc in (stage.headline.metrics.auc, *found):
             assert auc.low <= 0.5 <= auc.high
-            assert name == "random" or auc.value == 0.5
+            of_rounding = stage.stage in ("model", "joint")
+            assert name == "random" or of_rounding or auc.value == 0.5
     assert result.report["configuration"]["curate"]["scorer"]["control"] is True
 
 

@@ -1,4 +1,4 @@
-"""Networks trained in step against one network at a time under torch's autograd and SGD.
+"""Networks at once against one network at a time under torch's autograd and SGD.
 
 Measured: at most 6e-16 from the loop in float64, 5e-7 in float32.
 """
@@ -8,20 +8,25 @@ import pytest
 import torch
 
 from curation_audit.streams import Streams
+from curation_audit.training.in_step import Examples, train_in_step
 from curation_audit.training.mlp import (
     Layer,
-    SgdSettings,
+    Perceptrons,
+    as_layers,
+    as_parameters,
     forward,
     gradients,
     initial_layers,
     row_orders,
     train,
 )
+from curation_audit.training.mlp_in_cache import Dense, batches, networks_in_cache
+from curation_audit.training.recipe import Recipe
 
 EXACT, SINGLE = 1e-10, 2e-5
 S, K, D, C = 4, 23, 3, 3
 WIDTHS = (D, 7, 5, C)
-SETTINGS = SgdSettings(epochs=4, batch_size=6, learning_rate=0.1, momentum=0.9, weight_decay=1e-2)
+SETTINGS = Recipe(epochs=4, batch_size=6, learning_rate=0.1, momentum=0.9, weight_decay=1e-2)
 RAGGED = [23, 7, 1, 12]
 
 
@@ -42,6 +47,16 @@ def problem(sizes, dtype=torch.float64, shadows=range(S)):
     orders = row_orders(real, SETTINGS.epochs, streams("order", shadows))
     layers = initial_layers(WIDTHS, streams("weights", shadows), rows)
     return layers, rows, targets, real, orders
+
+
+def examples_of(rows, targets, real):
+    """All rows in one set, of which each shadow has its own."""
+    places = torch.arange(real.size).view(real.shape)
+    return Examples(rows.flatten(0, 1), targets.flatten(0, 1), places, real)
+
+
+def trained_on(layers, rows, targets, real, orders, settings=SETTINGS):
+    return train(layers, examples_of(rows, targets, real), orders, settings)
 
 
 def by_autograd(layers, rows, targets, sizes, orders, settings=SETTINGS):
@@ -92,7 +107,7 @@ def farthest(layers: list[Layer], expected) -> float:
 @pytest.mark.parametrize("sizes", [[K] * S, RAGGED], ids=["equal", "ragged"])
 def test_training_equals_one_network_at_a_time(sizes, dtype, tolerance):
     layers, rows, targets, real, orders = problem(sizes, dtype)
-    trained = train(layers, rows, targets, real, orders, SETTINGS)
+    trained = trained_on(layers, rows, targets, real, orders)
     expected = by_autograd(layers, rows, targets, sizes, orders)
     assert farthest(layers, expected) > 0.05  # it learns something
     assert farthest(trained, expected) < tolerance
@@ -101,7 +116,7 @@ def test_training_equals_one_network_at_a_time(sizes, dtype, tolerance):
 def test_a_shadow_without_rows_keeps_its_initial_weights():
     sizes = [5, 0, 3, 0]
     layers, rows, targets, real, orders = problem(sizes)
-    trained = train(layers, rows, targets, real, orders, SETTINGS)
+    trained = trained_on(layers, rows, targets, real, orders)
     for before, after in zip(flat(layers), flat(trained), strict=True):
         np.testing.assert_array_equal(after[[1, 3]], before[[1, 3]])
         assert not torch.equal(after[0], before[0])
@@ -139,14 +154,79 @@ def test_an_order_holds_every_row_once_in_every_epoch():
 
 
 def test_the_same_streams_give_the_same_bits():
-    one, two = (train(*problem(RAGGED), SETTINGS) for _ in range(2))
+    one, two = (trained_on(*problem(RAGGED)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(flat(one), flat(two), strict=True))
 
 
 def test_shadows_end_the_same_whatever_is_trained_beside_them():
-    together = train(*problem(RAGGED), SETTINGS)
+    together = trained_on(*problem(RAGGED))
     for shadows in ([0, 1], [2, 3], [1]):
         sizes = [RAGGED[s] for s in shadows]
-        apart = train(*problem(sizes, shadows=shadows), SETTINGS)
+        apart = trained_on(*problem(sizes, shadows=shadows))
         for one, all_of_them in zip(flat(apart), flat(together), strict=True):
-            torch.testing.assert_close(one, all_of_them[shadows], rtol=0, atol=1e-12)
+            assert torch.equal(one, all_of_them[shadows])  # to the bit
+
+
+RECIPES = {
+    "plain": Recipe(epochs=5, batch_size=6, learning_rate=0.1, momentum=0.0, weight_decay=0.0),
+    "cosine": Recipe(epochs=5, batch_size=6, learning_rate=0.1, schedule="cosine", warmup=2),
+    "adamw": Recipe(
+        epochs=5, batch_size=6, learning_rate=0.02, optimiser="adamw", weight_decay=0.1
+    ),
+    "adamw, steps": Recipe(
+        epochs=5,
+        batch_size=30,
+        learning_rate=0.02,
+        optimiser="adamw",
+        weight_decay=0.0,
+        schedule="step",
+        step_epochs=2,
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("hidden", [(), (7,), (7, 5, 6)], ids=len)
+@pytest.mark.parametrize("together", [1, 3])
+def test_what_stays_in_cache_equals_what_a_gpu_does(recipe, hidden, together, monkeypatch):
+    """Against ``train_in_step``, which itself equals torch's optimisers (``test_in_step``)."""
+    monkeypatch.setattr("curation_audit.training.mlp_in_cache.MOST_NETWORKS", together)
+    _, rows, targets, real, _ = problem(RAGGED)
+    layers = initial_layers((D, *hidden, C), streams("weights"), rows)
+    orders = row_orders(real, recipe.epochs, streams("order"))
+    before = [one.clone() for one in flat(layers)]
+    found = trained_on(layers, rows, targets, real, orders, recipe)
+    examples = examples_of(rows, targets, real)
+    in_step = train_in_step(Perceptrons(), as_parameters(layers), examples, orders, recipe)
+    for one, other, start in zip(flat(found), in_step.parameters, before, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+        assert not torch.equal(one, start)
+    for one, start in zip(flat(layers), before, strict=True):
+        assert torch.equal(one, start)  # what it was given stays as it was
+    assert len(as_layers(in_step.parameters)) == len(hidden) + 1
+
+
+def test_batches_are_each_networks_own():
+    """Of 7, 5, 5 and 2 rows, three at a time: full ones first, then equal rests together."""
+    sizes = np.array([7, 5, 5, 2])
+    places = np.arange(28).reshape(4, 7)
+    found = [(who.start, who.stop, rows.tolist()) for who, rows in batches(places, sizes, 3)]
+    assert found == [
+        (0, 3, [[0, 1, 2], [7, 8, 9], [14, 15, 16]]),
+        (0, 1, [[3, 4, 5]]),
+        (3, 4, [[21, 22]]),
+        (1, 3, [[10, 11], [17, 18]]),
+        (0, 1, [[6]]),
+    ]
+    assert list(batches(places[:0], sizes[:0], 3)) == []
+    assert list(batches(places[:1], np.array([0]), 3)) == []
+
+
+def test_so_many_networks_at_a_time_as_fit():
+    def layers(width):
+        return [Dense(np.zeros((2, width, width), np.float32), np.zeros((2, 1, width), np.float32))]
+
+    assert networks_in_cache(layers(8)) == 16
+    # three times 4 * 128 * 129 bytes: ten of them are 2 MiB
+    assert networks_in_cache(layers(128)) == 10
+    assert networks_in_cache(layers(4096)) == 1

@@ -8,7 +8,12 @@ from curation_audit.observations import Selection
 from curation_audit.pipelines.base import FittedModels, Rows
 from curation_audit.pipelines.downstream.networks import fit_networks, task_of
 from curation_audit.streams import ShadowStreams
-from curation_audit.training.mlp import Perceptrons, as_parameters, initial_layers
+from curation_audit.training.mlp import (
+    Perceptrons,
+    as_parameters,
+    initial_layers,
+    train_perceptrons,
+)
 from curation_audit.training.recipe import Recipe
 
 
@@ -29,8 +34,9 @@ class Mlp(Recipe):
     def fit(
         self, pool: Rows, selection: Selection, n_classes: int, *, streams: ShadowStreams
     ) -> FittedModels:
-        """All S networks in step."""
+        """All S networks at once."""
         task = task_of(pool, selection, n_classes, self, self.device)
         widths = (pool.features.shape[1], *self.hidden, n_classes)
         layers = initial_layers(widths, streams.generators("initial weights"), task.examples.rows)
-        return fit_networks(Perceptrons(), as_parameters(layers), task, self, streams)
+        start = as_parameters(layers)
+        return fit_networks(Perceptrons(), start, task, self, streams, train_perceptrons)

@@ -1,6 +1,8 @@
 """What all networks do alike: rows to learn from, rows to stop by, probabilities."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -14,6 +16,7 @@ from curation_audit.training.device import resolve_device, torch_dtype
 from curation_audit.training.in_step import (
     Examples,
     Networks,
+    Trained,
     Validation,
     all_logits,
     train_in_step,
@@ -21,9 +24,10 @@ from curation_audit.training.in_step import (
 from curation_audit.training.mlp import row_orders
 from curation_audit.training.optimisers import Parameters
 from curation_audit.training.recipe import EarlyStopping, Recipe
-from curation_audit.types import Features, Mask, Probabilities
+from curation_audit.types import Features, Indices, Mask, Probabilities
 
 HASHES = 2.0**64
+N = TypeVar("N", bound=Networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,18 @@ def set_apart(pool: Rows, stop: EarlyStopping) -> Mask:
 
 
 def fit_networks(
-    networks: Networks, parameters: Parameters, task: Task, recipe: Recipe, streams: ShadowStreams
+    networks: N,
+    parameters: Parameters,
+    task: Task,
+    recipe: Recipe,
+    streams: ShadowStreams,
+    train: Callable[
+        [N, Parameters, Examples, Indices, Recipe, Validation | None], Trained
+    ] = train_in_step,
 ) -> "NetworkModels":
-    """Train S networks in step; each shadow's order of rows comes from its own stream."""
+    """Train S networks at once; each shadow's order of rows comes from its own stream."""
     orders = row_orders(task.examples.real, recipe.epochs, streams.generators("row order"))
-    trained = train_in_step(networks, parameters, task.examples, orders, recipe, task.validation)
+    trained = train(networks, parameters, task.examples, orders, recipe, task.validation)
     return NetworkModels(networks, trained.parameters)
 
 

@@ -16,14 +16,15 @@ from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device
 from curation_audit.training.logistic import LogisticProblems, fit_logistic
+from curation_audit.training.in_step import Examples
 from curation_audit.training.mlp import (
     Layer,
-    SgdSettings,
     forward,
     initial_layers,
     row_orders,
     train,
 )
+from curation_audit.training.recipe import Recipe
 from curation_audit.types import Features, Inclusion, Labels, Mask, Scores
 
 Certainty: TypeAlias = Literal["confidence", "margin", "entropy"]
@@ -111,17 +112,20 @@ class Confidence:
     def _networks(
         self, rows: Tensor, targets: Tensor, held: Mask, streams: ShadowStreams
     ) -> list[Layer]:
-        """On stacked copies of what each shadow holds."""
+        """On what each shadow holds."""
         indices, real = Selection.from_mask(held).padded()
-        gather = torch.as_tensor(indices, device=rows.device)
         widths = (rows.shape[1], *self.hidden, targets.shape[1])
         return train(
             initial_layers(widths, streams.generators("confidence weights"), rows),
-            rows[gather],
-            targets[gather],
-            real,
+            Examples(rows, targets, torch.as_tensor(indices, device=rows.device), real),
             row_orders(real, self.epochs, streams.generators("confidence row order")),
-            SgdSettings(self.epochs, BATCH_SIZE, self.learning_rate, MOMENTUM, WEIGHT_DECAY),
+            Recipe(
+                epochs=self.epochs,
+                batch_size=BATCH_SIZE,
+                learning_rate=self.learning_rate,
+                momentum=MOMENTUM,
+                weight_decay=WEIGHT_DECAY,
+            ),
         )
 
 

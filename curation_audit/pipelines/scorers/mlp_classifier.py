@@ -14,14 +14,15 @@ from curation_audit.pipelines.scorers.row_keys import row_keys
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device
+from curation_audit.training.in_step import Examples
 from curation_audit.training.mlp import (
     Layer,
-    SgdSettings,
     forward,
     initial_layers,
     row_orders,
     train,
 )
+from curation_audit.training.recipe import Recipe
 from curation_audit.types import Features, Inclusion, Indices, Labels, Mask, Scores
 
 MOST_NUMBERS = 2**25  # of row orders, and of activations, at a time
@@ -87,22 +88,22 @@ class MlpClassifier:
         )
         generators = streams.generators("row order")
         step = max(1, MOST_NUMBERS // (self.epochs * len(rows)))
+        recipe = Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+        every = torch.arange(len(rows), device=design.device)
         chunks = [
             train(
                 [Layer(one.weight[at : at + step], one.bias[at : at + step]) for one in initial],
-                design.expand(len(real[at : at + step]), *design.shape),
-                targets.expand(len(real[at : at + step]), *targets.shape),
-                real[at : at + step],
-                orders_among(real[at : at + step], self.epochs, generators[at : at + step]),
-                SgdSettings(
-                    self.epochs,
-                    self.batch_size,
-                    self.learning_rate,
-                    self.momentum,
-                    self.weight_decay,
-                ),
+                Examples(design, targets, every.expand(len(some), -1), some),
+                orders_among(some, self.epochs, generators[at : at + step]),
+                recipe,
             )
-            for at in range(0, len(real), step)
+            for at, some in ((at, real[at : at + step]) for at in range(0, len(real), step))
         ]
         return MlpScorers([stacked(layers) for layers in zip(*chunks, strict=True)])
 
