@@ -121,9 +121,9 @@ def compare(name: str, plan: AuditPlan, n_analytic: int) -> None:
     stage = StageOutputs.of(plan, linear, "selection")
 
     def from_picks() -> Evidence:
-        rng = np.random.default_rng(0)
+        rng, exact = np.random.default_rng(0), range(n_analytic, n_analytic + len(scores))
         inversion = invert_stage(affine, linear.scores, stage, n_analytic, rng)
-        return inversion.likelihood_ratios(inversion.guess(stage(scores)))
+        return inversion.likelihood_ratios(inversion.guess(stage(scores, exact)))
 
     found, seconds = timed(from_picks)
     line(
@@ -192,7 +192,7 @@ def compare_models(name: str, plan: AuditPlan, n_analytic: int) -> None:
     def from_model() -> Evidence:
         rng = np.random.default_rng(0)
         found = invert_stage(
-            linear.affine(), linear.scores, lambda s: ridge_model(plan, s), n_analytic, rng
+            linear.affine(), linear.scores, lambda s, _: ridge_model(plan, s), n_analytic, rng
         )
         return found.likelihood_ratios(found.guess(ridge_model(plan, scores)))
 

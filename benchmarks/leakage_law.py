@@ -29,6 +29,7 @@ from curation_audit.statistics.leakage_law import (
     fit_power,
     mu_of_auc,
 )
+from curation_audit.types import Features
 
 N_TODAY = 160
 
@@ -84,12 +85,17 @@ def measured_mu(n_held: int, d: int, seed: int) -> Measured:
     return Measured(n_held, mu, float(spread))
 
 
-def stages_plan(scorer: str, n: int, seed: int) -> AuditPlan:
+def stages_plan(kind: str, scorer: str, n: int, seed: int) -> AuditPlan:
     """24 features of falling variance, of which a tenth of 1,500 rows is picked for a model."""
     d, rng = 24, np.random.default_rng([seed, n])
     scale = 1 / np.sqrt(1 + np.arange(d))
-    private = rng.standard_normal((n, d)) * scale
-    public = (rng.standard_normal((1500, d)) + 0.4) * scale
+
+    def drawn(n_rows: int) -> Features:
+        if kind == "normal":
+            return rng.standard_normal((n_rows, d))
+        return rng.standard_t(3, (n_rows, d)) / np.sqrt(3)
+
+    private, public = drawn(n) * scale, (drawn(1500) + 0.4) * scale
     scorers: dict[str, Scorer] = {
         "classifier": Classifier(device="cpu", l2=0.025 * n),
         "mean": Mean(metric="inner_product"),
@@ -110,11 +116,11 @@ def stages_plan(scorer: str, n: int, seed: int) -> AuditPlan:
     ).plan()
 
 
-def law_of_stages(scorer: str, seed: int) -> None:
+def law_of_stages(kind: str, scorer: str, seed: int) -> None:
     """Print what is forecast of larger audits, and what they measure."""
-    forecast = outlook(stages_plan(scorer, N_TODAY, seed), 64, model=True)
+    forecast = outlook(stages_plan(kind, scorer, N_TODAY, seed), 64, model=True)
     for n in (320, 640, 1280):
-        plan = stages_plan(scorer, n, seed)
+        plan = stages_plan(kind, scorer, n, seed)
         linear = linear_of(plan)
         inclusion, scores = exact_shadows(plan, max(32, 40_000 // n // 2 * 2))
         found = measured_stages(plan, linear, ["selection", "model"], inclusion, scores)
@@ -124,7 +130,7 @@ def law_of_stages(scorer: str, seed: int) -> None:
             as_today = replace(law.law, noise_fall=0.0).auc(n / 2)
             true = check.measured if law.stage == "scores" else found[law.stage]
             print(
-                f"| {scorer}, {seed} | {n:,} | {law.stage} | "
+                f"| {kind}, {scorer}, {seed} | {n:,} | {law.stage} | "
                 f"{true.value:.3f} ({true.low:.3f} to {true.high:.3f}) | "
                 f"{told.value:.3f} ({told.low:.3f} to {told.high:.3f}) | {as_today:.3f} |",
                 flush=True,
@@ -135,11 +141,12 @@ def main() -> None:
     """Print both tables."""
     with one_thread():
         leakage_law(0)
-        print("| scorer, seed | records | stage | measured AUC | forecast | noise as today |")
+        print("| rows, scorer, seed | records | stage | measured AUC | forecast | noise as today |")
         print("|---|---|---|---|---|---|")
-        for scorer in ("classifier", "mean"):
-            for seed in (0, 1):
-                law_of_stages(scorer, seed)
+        for kind in ("normal", "t(3)"):
+            for scorer in ("classifier", "mean"):
+                for seed in (0, 1):
+                    law_of_stages(kind, scorer, seed)
 
 
 if __name__ == "__main__":

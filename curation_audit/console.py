@@ -33,7 +33,10 @@ def _why_not(stage: StageResult, has_model: bool) -> str:
     """Why a stage has no headline."""
     if stage.stage == "model" and not has_model:
         return "no model is trained"
-    return stage.status if stage.status == "not observed" else "no attack could run"
+    if stage.status == "not observed":
+        return stage.status
+    why = next((f": {one.attack} {one.reason}" for one in stage.attacks if one.reason), "")
+    return f"no attack could run{why}"
 
 
 def _one_percent(stage: StageResult) -> str:

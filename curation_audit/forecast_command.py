@@ -46,6 +46,7 @@ def forecast(
     For scorers whose scores are linear in what they learn (mean, classifier, votes, influences),
     and mlp_classifier. A prediction, until exact shadows confirm it; then still no audit.
     """
+    from curation_audit.auditing.chunks import one_thread
     from curation_audit.auditing.release import keyed_ids
     from curation_audit.config import load_plan
     from curation_audit.console import show_table
@@ -59,7 +60,9 @@ def forecast(
     )
 
     plan = load_plan(pipeline, assignments)
-    found, asked = outlook(plan, shadows, model=model), Asked(records, advantage)
+    with one_thread():
+        found = outlook(plan, shadows, model=model)
+    asked = Asked(records, advantage)
     names = keyed_ids(plan)
     if as_json:
         click.echo(json.dumps(tree(found, asked, names), indent=1))
@@ -67,6 +70,6 @@ def forecast(
     if found.prediction.told:
         show_table(f"Forecast for {plan.name!r}: what scores tell", rows_of_adversaries(found))
     if found.laws:
-        show_table("With more records", rows_of_laws(found, asked))
+        show_table("By number of records", rows_of_laws(found, asked))
     for sentence in sentences(found, asked, names):
         click.echo(sentence)

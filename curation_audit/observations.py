@@ -264,10 +264,11 @@ class Knowledge:
     * ``scores``, ``selection``, ``model``: the stages that he sees; ``several stages``: more
       than one.
     * ``algorithm``: can run the curation (shadows are possible); ``score`` bool (H, N) ->
-      (H, m) and ``select`` (H, m) -> ``Selection`` run it on sets of his own making.
-    * ``analytic models``: may train on picks of scores of his own making, too: ``train`` of
-      scores (H, m) and rows of the pool (Q,) gives the answers there, (H, Q, C). ``trained
-      references``: ``first_order`` trains scorers to see what one candidate does to them.
+      (H, m) runs it on sets of his own making, and ``select`` on scores (H, m) of his own,
+      with the noise of trials of these numbers, ``range`` of length H.
+    * ``analytic models``: may train on what that picks, too: ``train`` of scores (H, m), rows of
+      the pool (Q,) and such a range gives the answers there, (H, Q, C).
+    * ``trained references``: ``first_order`` trains scorers to see what one candidate does.
     * ``candidates``, ``labels``: features (labels) of the records asked about, and
       ``other candidates``: he asks about all of them together, so that he may explain what he
       sees by several at once.
@@ -301,8 +302,8 @@ class Knowledge:
     candidates: Candidates | None = None
     linearisation: Linearisation | None = None
     score: Callable[[Inclusion], Scores] | None = None
-    select: Callable[[Scores], Selection] | None = None
-    train: Callable[[Scores, Indices], Probabilities] | None = None
+    select: Callable[[Scores, range], Selection] | None = None
+    train: Callable[[Scores, Indices, range], Probabilities] | None = None
     first_order: Callable[[], FirstOrder] | None = None
     queried: Indices | None = None
     beside: Mask | None = None

@@ -17,7 +17,7 @@ BLOCK = 256
 def invert_stage(
     affine: AffineScores,
     scores: Callable[[Inclusion], Scores],
-    stage: Callable[[Scores], Floats],
+    stage: Callable[[Scores, range], Floats],
     n_shadows: int,
     rng: np.random.Generator,
 ) -> Inversion:
@@ -26,7 +26,8 @@ def invert_stage(
     Args:
         affine: how coins move the scores.
         scores: the analytic scores of coins, (S, N) -> (S, m).
-        stage: the real code: scores (S, m) -> outputs (S, q), as many of them for any scores.
+        stage: the real code: scores (S, m) and the numbers of S trials -> outputs (S, q), as
+            many of them for any scores. What it draws has to be another for each number.
         n_shadows: analytic shadows to learn from, by half for training and for the ridge.
         rng: for the coins.
 
@@ -34,7 +35,7 @@ def invert_stage(
         ValueError: with fewer than four shadows.
     """
     inclusion = rng.random((n_shadows, len(affine.shifts))) < 0.5
-    blocks = [slice(at, at + BLOCK) for at in range(0, n_shadows, BLOCK)]
-    outputs = [stage(scores(inclusion[block])) for block in blocks]
+    blocks = [range(n_shadows)[at : at + BLOCK] for at in range(0, n_shadows, BLOCK)]
+    outputs = [stage(scores(inclusion[block]), block) for block in blocks]
     moved = (inclusion - 0.5) @ affine.shifts
     return inverted(affine.shifts, affine.added, moved, np.concatenate(outputs))

@@ -59,8 +59,8 @@ class AnalyticModel:
             raise ValueError("this attack needs analytic models.")
         at_pool, queried = known_at_pool(observation, knowledge)
 
-        def answers(scores: Scores) -> Floats:
-            return in_a_row(log_odds(train(scores, queried)))
+        def answers(scores: Scores, trials: range) -> Floats:
+            return in_a_row(log_odds(train(scores, queried, trials)))
 
         rng = streams.root.generator(self.name)
         inversion, wanted = knowledge.memo.of(

@@ -46,8 +46,8 @@ class AnalyticPicks:
         if select is None:
             raise ValueError("this attack needs the algorithm.")
 
-        def picks(scores: Scores) -> Mask:
-            return select(scores).mask()
+        def picks(scores: Scores, trials: range) -> Mask:
+            return select(scores, trials).mask()
 
         rng = streams.root.generator(self.name)
         inversion, wanted = knowledge.memo.of(

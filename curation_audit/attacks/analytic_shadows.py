@@ -38,7 +38,7 @@ def read_back(guess: Floats, inversion: Inversion, others: OtherPairs) -> Eviden
 
 def drawn_inversion(
     knowledge: Knowledge,
-    stage: Callable[[Scores], Floats | Mask],
+    stage: Callable[[Scores, range], Floats | Mask],
     n_shadows: int,
     rng: np.random.Generator,
 ) -> tuple[Inversion, Indices]:
@@ -46,7 +46,8 @@ def drawn_inversion(
 
     Args:
         knowledge: with a linearised scorer and the pool.
-        stage: the real code, scores (n, m) -> outputs (n, q).
+        stage: the real code, scores (n, m) and the numbers of n trials -> outputs (n, q). What
+            it draws has to be another for each number.
         n_shadows: how many vectors are drawn.
         rng: for them.
     """
@@ -60,9 +61,8 @@ def drawn_inversion(
     spread = (axes * np.sqrt(np.maximum(size, 0))) @ axes.T
     moved = rng.standard_normal((n_shadows, len(spread))) @ spread
     weights = (linearised.reference + moved).astype(pool.dtype)
-    outputs = np.concatenate(
-        [stage(weights[at : at + BLOCK] @ pool.T) for at in range(0, n_shadows, BLOCK)]
-    )
+    blocks = [range(n_shadows)[at : at + BLOCK] for at in range(0, n_shadows, BLOCK)]
+    outputs = np.concatenate([stage(weights[one] @ pool.T, one) for one in blocks])
     wanted = telling(outputs)
     noise = np.zeros((root.shape[1],) * 2)
     if linearised.noise is not None:

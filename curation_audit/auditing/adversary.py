@@ -107,23 +107,22 @@ def _scoring(plan: AuditPlan) -> Callable[[Inclusion], Scores]:
     return score
 
 
-def _selecting(plan: AuditPlan, rank: Indices) -> Callable[[Scores], Selection]:
-    def select(scores: Scores) -> Selection:
-        shadows = range(scores.shape[0])
-        streams = Streams(plan.seed).for_shadows("tried", shadows)
+def _selecting(plan: AuditPlan, rank: Indices) -> Callable[[Scores, range], Selection]:
+    def select(scores: Scores, trials: range) -> Selection:
+        streams = Streams(plan.seed).for_shadows("tried", trials)
         return plan.rule.select(scores, rank, streams, plan.data.pool)
 
     return select
 
 
-def _training(plan: AuditPlan, rank: Indices) -> Callable[[Scores, Indices], Probabilities]:
+def _training(plan: AuditPlan, rank: Indices) -> Callable[[Scores, Indices, range], Probabilities]:
     select, downstream, pool = _selecting(plan, rank), plan.downstream, plan.data.pool
 
-    def train(scores: Scores, rows: Indices) -> Probabilities:
+    def train(scores: Scores, rows: Indices, trials: range) -> Probabilities:
         if downstream is None:
             raise ValueError("no model is trained.")
-        streams = Streams(plan.seed).for_shadows("tried", range(scores.shape[0]))
-        models = downstream.fit(pool, select(scores), len(plan.data.classes), streams=streams)
+        streams, picks = Streams(plan.seed).for_shadows("tried", trials), select(scores, trials)
+        models = downstream.fit(pool, picks, len(plan.data.classes), streams=streams)
         return asked(plan, models, pool.features[rows])
 
     return train

@@ -1,6 +1,6 @@
 """What a pipeline will leak with more records, or with noise, forecast from a small audit of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
@@ -77,11 +77,14 @@ class StageLaw:
         """Of how many records an audit finds no more than that advantage."""
         return _range([2 * law.records_needed(advantage) for law in self.laws])
 
-    def noise_needed(self, n_records: float, advantage: float) -> float:
+    def noise_needed(self, n_records: float, advantage: float) -> float | None:
         """The standard deviation of noise on every score for no more than that advantage.
 
-        Beside what the stage hides already; by the law that asks for most.
+        By the law that asks for most. ``None`` for later stages: a rule cuts every row's own noisy
+        score, so that much less noise is enough than averages over the pool would need.
         """
+        if self.stage != "scores":
+            return None
         return max(law.noise_needed(n_records / 2, advantage) for law in self.laws)
 
 
@@ -96,7 +99,7 @@ class Outlook:
     ``spread`` is the standard deviation of the scores over the pool, in whose unit noise is told.
     ``laws`` are empty where a private mechanism is in place, whose claim is the law, and for
     networks, of which none is known. ``fall``: the variance that coins cause in the scores goes as
-    n ** -fall; ``None`` for networks.
+    n ** -fall; ``None`` for networks. ``notes``: what of the pipeline or the question was not used.
     """
 
     prediction: Prediction
@@ -106,6 +109,7 @@ class Outlook:
     spread: float
     fall: float | None
     no_law: str | None
+    notes: tuple[str, ...] = ()
 
 
 def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Outlook:
@@ -121,10 +125,11 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
             every shadow, of which the law knows nothing.
     """
     check_shadows(n_shadows)
+    check_scores_are_seen(plan)
     private = plan.data.private
     if (private.unit == ALWAYS_IN).any():
         raise SettingError(
-            "attack.targets",
+            "attack.targets" if plan.attack.canaries is None else "attack.canaries",
             "found private rows that every shadow holds, which a law of n knows nothing of",
             "a forecast needs attack.targets: all, and no canaries",
         )
@@ -140,13 +145,13 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
         and prediction.check is not None
         and shadows is not None
     ):
-        law = SpectralLaw.of(affine.shifts, fall=halves.fall)
-        laws = (stage_law("scores", law, prediction.check.measured, exact=True),)
+        law = SpectralLaw.of(affine.shifts, fall=halves.fall, noise=affine.left)
+        laws = (stage_law("scores", law, halves, prediction.check.measured),)
         stages: list[ForecastStage] = ["selection"]
         if model and plan.downstream is not None:
             stages.append("model")
         measured = measured_stages(plan, first_order, stages, *shadows)
-        laws += tuple(stage_law(stage, law, found) for stage, found in measured.items())
+        laws += tuple(stage_law(stage, law, halves, found) for stage, found in measured.items())
     average = first_order.scores(np.full((1, private.n_candidates), 0.5))
     return Outlook(
         prediction=prediction,
@@ -156,7 +161,40 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
         spread=float(np.std(average)),
         fall=None if halves is None else halves.fall,
         no_law=no_law,
+        notes=tuple(notes_on(plan, closed_form=halves is not None, model=model)),
     )
+
+
+def notes_on(plan: AuditPlan, *, closed_form: bool, model: bool) -> Iterator[str]:
+    """What a forecast does not use, or cannot answer."""
+    threat = plan.threat
+    usual = ("algorithm", "pool", "candidates", "other candidates")
+    if (
+        "scores" not in threat.observes
+        or threat.scores_as != "exact"
+        or threat.embedding != "exact"
+        or not {*usual} <= {*threat.knows}
+    ):
+        yield (
+            "the pipeline's threat model is not used: told is what exact scores, and what is made "
+            "of them, tell whoever knows all candidates"
+        )
+    if model and plan.downstream is None:
+        yield "of a model nothing is told: the pipeline trains none"
+    elif model and not closed_form:
+        yield "of a model nothing is told: that is only done where scores are linear"
+
+
+def check_scores_are_seen(plan: AuditPlan) -> None:
+    """Raise ``SettingError`` where a private mechanism keeps the scores to itself."""
+    protection = plan.protection
+    if protection is not None and "scores" not in protection.covers:
+        raise SettingError(
+            "curate.protect.mechanism",
+            f"found {protection.mechanism}, behind which nobody sees the scores that a forecast "
+            "begins with",
+            "its claim bounds what the rest tells; measure that: curation-audit attack",
+        )
 
 
 def why_no_law(prediction: Prediction, affine: AffineScores, halves: "Halves | None") -> str | None:
@@ -172,43 +210,56 @@ def why_no_law(prediction: Prediction, affine: AffineScores, halves: "Halves | N
     if not np.isfinite(halves.fall):
         return "some halves of the records do not move the scores at all"
     if halves.n_directions < MOST_NEW * prediction.n_directions:
+        every = MOST_NEW * prediction.n_candidates
+        room = "; so many leave room for every coin" if prediction.n_directions >= every else ""
         return (
             f"{prediction.n_candidates} records move scores along {prediction.n_directions} "
             f"directions, half of them along {halves.n_directions:.0f}: more records bring new "
-            "directions, of which nothing is known; so many leave room for every coin"
+            f"directions, of which nothing is known{room}"
         )
     return None
 
 
 def stage_law(
-    stage: ForecastStage, law: SpectralLaw, measured: Estimate, *, exact: bool = False
+    stage: ForecastStage, law: SpectralLaw, halves: "Halves", measured: Estimate
 ) -> StageLaw:
     """Fit the noise of a stage to its measured AUC.
 
-    Where the stage is ``exact`` the law as it is stands in the middle, and measurement only
-    widens the interval.
+    Of scores the law as it is stands in the middle, and measurement only widens the interval.
     """
-    here, steady = law.n_reference, replace(law, noise_fall=law.fall)
+    here = law.n_reference
+    middle = replace(law, noise_fall=law.fall)
     ends = (measured.low, max(measured.high, JUST_MORE))
+    kinds = [
+        replace(law, fall=fall, noise_fall=steady * fall)
+        for fall in sorted({min(halves.falls), max(halves.falls)})
+        for steady in (1.0, 0.0)
+    ]
     return StageLaw(
         stage=stage,
         measured=measured,
-        law=steady if exact else steady.brought_to(here, measured.value),
-        others=tuple(of.brought_to(here, end) for of in (steady, law) for end in ends),
+        law=middle if stage == "scores" else middle.brought_to(here, measured.value),
+        others=tuple(of.brought_to(here, end) for of in kinds for end in ends),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """What random halves of the candidates do, on average of a few.
+    """What random halves of the candidates do.
 
-    ``fall``: by which power of n the variance falls that coins cause in the scores; about 1 for
-    means, about -1 for sums, between them for a classifier that is regularised or has a large
-    background; not finite where scores do not move. ``n_directions`` of a half.
+    ``falls``: by each half, by which power of n the variance falls that coins cause in the
+    scores; about 1 for means, about -1 for sums, between them for a classifier that is
+    regularised or has a large background; not finite where scores do not move. ``n_directions``
+    of a half, on average.
     """
 
-    fall: float
+    falls: tuple[float, ...]
     n_directions: float
+
+    @property
+    def fall(self) -> float:
+        """On average."""
+        return float(np.mean(self.falls))
 
     @classmethod
     def of(cls, plan: AuditPlan, affine: AffineScores) -> "Halves":
@@ -222,10 +273,10 @@ class Halves:
         whole = (affine.shifts**2).sum()
         less = np.array([(one**2).sum() for one in halves])
         if not (less > 0).all() or not whole > 0:
-            return cls(np.nan, 0.0)
-        ratio = np.exp(np.log(less).mean()) / whole
+            return cls((np.nan,), 0.0)
+        falls = np.log(less / whole) / np.log(n / (n // 2))
         ranks = [np.linalg.matrix_rank(one) for one in halves]
-        return cls(float(np.log(ratio) / np.log(n / (n // 2))), float(np.mean(ranks)))
+        return cls(tuple(map(float, falls)), float(np.mean(ranks)))
 
 
 def measured_stages(
@@ -247,7 +298,9 @@ def measured_stages(
             continue
         rng = Streams(plan.seed).generator(f"analytic shadows of {stage}")
         inversion = invert_stage(affine, linear.scores, of_stage, N_ANALYTIC[stage], rng)
-        evidence = inversion.likelihood_ratios(inversion.guess(of_stage(scores)))
+        # exact shadows draw noise that no analytic one has drawn
+        exact = range(N_ANALYTIC[stage], N_ANALYTIC[stage] + len(scores))
+        evidence = inversion.likelihood_ratios(inversion.guess(of_stage(scores, exact)))
         paired = PairedEvidence.split(evidence, inclusion)
         found[stage] = auc_estimate(paired, confidence=CONFIDENCE, inflation=1.0)
     return found
@@ -271,17 +324,17 @@ class StageOutputs:
         every = cls(plan, stage)
         rng = Streams(plan.seed).generator(f"columns of {stage}")
         coins = rng.random((64, plan.data.private.n_candidates)) < 0.5
-        spread = every(linear.scores(coins)).std(axis=0)
+        spread = every(linear.scores(coins), range(len(coins))).std(axis=0)
         least = LEAST_SPREAD * spread.max(initial=0)
         columns = np.flatnonzero((spread > least) & (spread > 0))
         if len(columns) > MOST_OUTPUTS:
             columns = np.sort(np.argsort(-spread, kind="stable")[:MOST_OUTPUTS])
         return replace(every, columns=columns)
 
-    def __call__(self, scores: Scores) -> Floats:
-        """Run the real code."""
+    def __call__(self, scores: Scores, trials: range) -> Floats:
+        """Run the real code, with the noise of trials of these numbers."""
         plan, pool = self.plan, self.plan.data.pool
-        streams = Streams(plan.seed).for_shadows("analytic", range(len(scores)))
+        streams = Streams(plan.seed).for_shadows("analytic", trials)
         exact = scores.astype(pool.features.dtype, copy=False)
         if self.stage == "selection":
             rank = tie_order(pool.ids, plan.seed)

@@ -47,7 +47,11 @@ KNOWS: Final[Mapping[Adversary, str]] = {
 MIN_SHADOWS: Final = 30
 LEAST_LINEARITY: Final = 0.8
 NEAR: Final = 0.02
-"""How far a predicted AUC may lie outside of the interval of the measured one."""
+NEAR_SHARE: Final = 0.15
+"""How far a predicted AUC may lie outside of the interval of the measured one: so much, or that
+share of what the measured one has above one half, where it is less."""
+SLOPES: Final = (0.8, 1.25)
+"""How far scores may move, per what first order says, and still be called as predicted."""
 CONFIDENCE: Final = 0.95
 
 
@@ -75,7 +79,8 @@ class SpotCheck:
 
     ``predicted`` is ``None`` for networks, of which a closed form promises too much.
     ``attainable`` is the linearity of a scorer that is exactly linear but for the noise of a
-    private mechanism: 1 without one.
+    private mechanism: 1 without one. ``slope``: by how much scores move per what first order
+    says, with a 95 % interval; ``None`` for networks, whose filter learns no size from it.
     """
 
     n_shadows: int
@@ -83,6 +88,12 @@ class SpotCheck:
     measured: Estimate
     predicted: float | None
     attainable: float = 1.0
+    slope: Estimate | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """How far the predicted AUC may lie outside of the measured interval."""
+        return min(NEAR, NEAR_SHARE * abs(self.measured.value - 0.5))
 
     @property
     def failure(self) -> str | None:
@@ -90,16 +101,29 @@ class SpotCheck:
         least = LEAST_LINEARITY * self.attainable
         if self.linearity < least:
             return (
-                f"linearity is {self.linearity:.3f}, below {least:.2g}: "
-                "the scorer is not linear enough, audit it with shadows (curation-audit attack)"
+                f"linearity is {self.linearity:.3f}, below {least:.2g}: the coins do not move "
+                "scores as first order says, or what is random moves them more; audit it with "
+                "shadows (curation-audit attack)"
             )
-        low, high = self.measured.low - NEAR, self.measured.high + NEAR
+        if self.slope is not None and not overlaps(self.slope, SLOPES):
+            return (
+                f"scores move {self.slope.value:.2f} times as far ({self.slope.low:.2f} to "
+                f"{self.slope.high:.2f}) as first order says; audit the scorer with shadows "
+                "(curation-audit attack)"
+            )
+        near = self.tolerance
+        low, high = self.measured.low - near, self.measured.high + near
         if self.predicted is not None and not low <= self.predicted <= high:
             return (
-                f"the predicted AUC {self.predicted:.3f} is not near the measured "
-                f"{self.measured.value:.3f} ({self.measured.low:.3f} to {self.measured.high:.3f})"
+                f"the predicted AUC {self.predicted:.3f} is more than {near:.3f} outside of the "
+                f"measured {self.measured.low:.3f} to {self.measured.high:.3f}"
             )
         return None
+
+
+def overlaps(estimate: Estimate, allowed: tuple[float, float]) -> bool:
+    """Whether an interval holds any number of the allowed ones."""
+    return estimate.low <= allowed[1] and estimate.high >= allowed[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +231,8 @@ def told_by(affine: AffineScores, fpr: tuple[float, ...]) -> tuple[Told, ...]:
     estimate the covariance, so that this is more than he reaches (theory 2.8).
     """
     leverage = leverages(affine.shifts, affine.noise)
-    # twice the coins' covariance and once the noise, where the auditor has both once
+    # four times the auditor's covariance of coins, as mu is in the unit of his leverage, with the
+    # noise once
     shared = np.sqrt(leverages(affine.shifts, affine.noise / 4))
     return (
         Told.of("auditor", mu_of_auditor(leverage), fpr),
@@ -226,9 +251,24 @@ def spot_check(
         PairedEvidence.split(evidence, inclusion), confidence=CONFIDENCE, inflation=1.0
     )
     found = float(np.median(linearity(scores, first_order.scores(inclusion))))
-    predicted, attainable = None, 1.0
+    predicted, attainable, slope = None, 1.0, None
     if isinstance(first_order, Linear):
         predicted = pooled_auc(mu_of_auditor(leverages(affine.shifts, affine.noise)))
         coins, noise = (affine.shifts**2).sum() / 4, np.trace(affine.added)
         attainable = float(np.sqrt(coins / (coins + noise))) if noise > 0 else 1.0
-    return SpotCheck(len(inclusion), found, measured, predicted, attainable)
+        slope = slope_of(seen.coordinates, (inclusion - 0.5) @ affine.shifts)
+    return SpotCheck(len(inclusion), found, measured, predicted, attainable, slope)
+
+
+def slope_of(seen: Floats, expected: Floats) -> Estimate | None:
+    """A regression through the means of what shadows show on what is expected, (S, r) each.
+
+    The interval treats shadows as independent; ``None`` where nothing is expected to move.
+    """
+    seen, expected = (one - one.mean(axis=0) for one in (seen, expected))
+    products, squares = (seen * expected).sum(axis=1), (expected**2).sum(axis=1)
+    if not squares.sum() > 0:
+        return None
+    value = products.sum() / squares.sum()
+    error = 1.96 * np.sqrt(((products - value * squares) ** 2).sum()) / squares.sum()
+    return Estimate(float(value), float(value - error), float(value + error), CONFIDENCE)

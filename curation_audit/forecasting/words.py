@@ -39,6 +39,7 @@ def tree(found: Outlook, asked: Asked, names: Sequence[str]) -> dict[str, Any]:
     prediction, check, flags = found.prediction, found.prediction.check, found.flags
     return {
         "label": prediction.label,
+        "notes": list(found.notes),
         "n_records": found.n_today,
         "n_directions": prediction.n_directions,
         "effective_dimension": _number(prediction.dimension),
@@ -47,6 +48,9 @@ def tree(found: Outlook, asked: Asked, names: Sequence[str]) -> dict[str, Any]:
         if check is None
         else {
             "n_exact_shadows": check.n_shadows,
+            "attainable_linearity": _number(check.attainable),
+            "tolerance": _number(check.tolerance),
+            "slope": None if check.slope is None else _estimate(check.slope),
             "measured_auc": _estimate(check.measured),
             "predicted_auc": None if check.predicted is None else _number(check.predicted),
             "passed": check.failure is None,
@@ -95,8 +99,10 @@ def _stage(law: StageLaw, found: Outlook, asked: Asked) -> dict[str, Any]:
         "for_advantage": {
             "advantage": asked.advantage,
             "n_records": _bounds(law.records_needed(asked.advantage)),
-            "noise_sd": _number(noise),
-            "noise_in_sd_of_scores": _number(noise / found.spread) if found.spread else None,
+            "noise_sd": None if noise is None else _number(noise),
+            "noise_in_sd_of_scores": None
+            if noise is None or not found.spread
+            else _number(noise / found.spread),
         },
     }
 
@@ -130,13 +136,20 @@ def rows_of_adversaries(found: Outlook) -> list[list[str]]:
 def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
     """What a forecast comes to."""
     prediction, check, flags = found.prediction, found.prediction.check, found.flags
-    said = [f"Label: {prediction.label}."]
+    said = [f"Label: {prediction.label}.", *(f"Note: {note}." for note in found.notes)]
     if check is not None:
         measured = check.measured
+        noisy = check.attainable < 1
+        most = f" (with its noise at most about {check.attainable:.3f})" if noisy else ""
         said.append(
-            f"On {check.n_shadows} exact shadows: linearity_corr {check.linearity:.3f}, AUC "
-            f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
-            + ("." if check.predicted is None else f", predicted {check.predicted:.3f}.")
+            f"On {check.n_shadows} exact shadows: linearity_corr {check.linearity:.3f}{most}, AUC "
+            f"of the auditor {measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
+            + (
+                "."
+                if check.predicted is None
+                else f", predicted {check.predicted:.3f}: within {check.tolerance:.3f} of that "
+                "interval is called checked."
+            )
         )
         if check.failure is not None:
             said.append(f"Not confirmed: {check.failure}.")
@@ -162,19 +175,23 @@ def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
 def _needed(law: StageLaw, found: Outlook, asked: Asked) -> str:
     if law.advantage(found.n_today).high <= asked.advantage:
         return f"An advantage of at most {asked.advantage:g} on {law.stage} is met today."
-    noise = law.noise_needed(found.n_today, asked.advantage)
-    today = (
-        "or no noise at all"
-        if noise == 0
-        else f"or noise on every score of {noise / found.spread:.3g} times their spread"
-        if found.spread and math.isfinite(noise)
-        else "and no noise is enough"
-    )
+    records = shown(law.records_needed(asked.advantage), digits=0)
     return (
         f"For an advantage of at most {asked.advantage:g} on {law.stage}: "
-        f"{shown(law.records_needed(asked.advantage), digits=0)} records, {today} at "
-        f"{found.n_today:,}."
+        f"{records} records{_noise(law, found, asked)}."
     )
+
+
+def _noise(law: StageLaw, found: Outlook, asked: Asked) -> str:
+    noise = law.noise_needed(found.n_today, asked.advantage)
+    if noise is None or not found.spread:
+        return ""
+    if noise == 0:
+        return f", or no noise at all at {found.n_today:,}"
+    if not math.isfinite(noise):
+        return f"; no noise is enough at {found.n_today:,}"
+    spread = noise / found.spread
+    return f", or noise on every score of {spread:.3g} times their spread at {found.n_today:,}"
 
 
 def shown(value: Range, digits: int = 3) -> str:

@@ -19,7 +19,7 @@ def auc(inclusion, evidence) -> float:
     return float(roc_auc_score(inclusion.ravel(), evidence.ravel()))
 
 
-def best(scores, k=60):
+def best(scores, trials=None, k=60):
     return (scores >= np.sort(scores, axis=1)[:, [-k]]).astype(float)
 
 
@@ -28,7 +28,7 @@ def test_a_stage_that_loses_nothing_tells_what_the_scores_tell():
     affine = linear.affine()
     _, scores = exact_shadows(of, 40)
 
-    def coordinates(scores):
+    def coordinates(scores, trials=None):
         return linear.seen(scores).coordinates
 
     found = invert_stage(affine, linear.scores, coordinates, 400, rng())
@@ -64,6 +64,6 @@ def test_a_stage_that_tells_nothing_explains_nothing():
     _, linear = linear_plan(MEAN)
     noise = np.random.default_rng(5)
     found = invert_stage(
-        linear.affine(), linear.scores, lambda s: noise.standard_normal((len(s), 3)), 1000, rng()
+        linear.affine(), linear.scores, lambda s, _: noise.standard_normal((len(s), 3)), 1000, rng()
     )
     assert abs(found.r2) < 0.02

@@ -46,7 +46,7 @@ def test_drawn_scorers_have_the_law_of_the_coins():
     world, seen = make_world(), []
     linear, pool = world.knowledge.linearisation, world.knowledge.pool
 
-    def keep(scores):
+    def keep(scores, trials):
         seen.append(scores)
         return scores
 
@@ -65,7 +65,7 @@ def test_noise_of_a_mechanism_is_drawn_too():
     linear = world.knowledge.linearisation
     noisy = dataclasses.replace(linear, noise=100 * np.eye(len(linear.reference)))
     knowledge = dataclasses.replace(world.knowledge, linearisation=noisy)
-    drawn_inversion(knowledge, lambda s: seen.append(s) or s, 2000, np.random.default_rng(0))
+    drawn_inversion(knowledge, lambda s, _: seen.append(s) or s, 2000, np.random.default_rng(0))
     squares = (world.knowledge.pool**2).sum(axis=1)
     np.testing.assert_allclose(np.concatenate(seen).var(axis=0), 100 * squares, rtol=0.2)
 
@@ -121,7 +121,7 @@ def test_models_are_trained_for_it_where_that_is_cheap_or_asked_for(train, asked
     assert (knowledge.train is not None) == granted
     if granted:
         scores = np.random.default_rng(0).standard_normal((3, len(of.data.pool)))
-        answers = knowledge.train(scores, np.array([4, 2]))
+        answers = knowledge.train(scores, np.array([4, 2]), range(3))
         assert answers.shape == (3, 2, 2)
         np.testing.assert_allclose(answers.sum(axis=2), 1, rtol=1e-5)
         assert len(np.unique(answers[:, 0, 0])) == 3  # each on its own picks
@@ -137,10 +137,11 @@ def test_it_is_learnt_once_for_all_who_ask():
     world, calls = make_world(), []
     select = world.knowledge.select
     knowledge = dataclasses.replace(
-        world.knowledge, select=lambda scores: calls.append(len(scores)) or select(scores)
+        world.knowledge, select=lambda scores, trials: calls.append(trials) or select(scores, trials)
     )
     fit = dataclasses.replace(knowledge, known_pairs=np.arange(12) < 7)
     other = make_world(seed=5).observation
     for observation, known in ((world.observation, knowledge), (other, fit)):
         AnalyticPicks().evidence(observation, world.inclusion, known, streams=world.streams)
-    assert sum(calls) == AnalyticPicks().shadows
+    # and every drawn scorer is a trial of its own
+    assert [trial for trials in calls for trial in trials] == list(range(AnalyticPicks().shadows))

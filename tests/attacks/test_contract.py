@@ -334,7 +334,7 @@ def other_linearisation(linear):
 
 
 def other_training(knowledge):
-    return lambda scores, rows: knowledge.train(-scores, rows)
+    return lambda scores, rows, trials: knowledge.train(-scores, rows, trials)
 
 
 def other_references(knowledge):

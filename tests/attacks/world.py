@@ -81,15 +81,15 @@ def make_world(seed=0, n_pairs=12, n_candidates=20, d=8, n_pool=300, scorer=SCOR
     def score(inclusion):
         return scorer.fit(private, inclusion, pool, streams=streams).score(pool.features)
 
-    def select(scores):
+    def select(scores, trials):
         return RULE.select(scores, np.arange(n_pool))
 
-    def train(scores, rows):
-        held = select(scores).mask()[:, rows]
+    def train(scores, rows, trials):
+        held = select(scores, trials).mask()[:, rows]
         return leaky_probabilities(np.random.default_rng([seed, 2]), pool_labels[rows], held, 4.0)
 
     scores = score(inclusion)
-    selection = select(scores)
+    selection = select(scores, range(len(scores)))
     queried = np.arange(min(N_QUERIED, n_pool))
     pool_labels = rng.integers(0, N_CLASSES, n_pool)
     planted, planted_probabilities = planted_rows(seed, inclusion)

@@ -17,6 +17,7 @@ from curation_audit.auditing.plan import AttackSettings, AuditPlan, ScoreView, T
 from curation_audit.pipelines.rules.top import TopFraction
 from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.streams import Streams
+from tests.attacks.world import first_order_of
 from tests.statistics.evidence import random_coins
 
 LIKE = NoisySum(sigma=1.0)
@@ -115,7 +116,15 @@ def fitted_evidence(plan: AuditPlan, game: Game, names: Sequence[str]) -> list[A
     shadows = Streams(plan.seed).for_shadows("shadow", range(plan.attack.shadows))
     scores = score_shadows(plan, game.inclusion, shadows)
     seen = seen_by(plan, select_and_train(plan, scores, shadows))
-    knowledge = dataclasses.replace(knowledge_of(plan), known_pairs=game.fit_pairs)
+    knowledge = knowledge_of(plan)
+    # what references would show of a scorer that is linear in the coins, were it trained
+    first_order = first_order_of(knowledge.linearisation, knowledge.pool)
+    knowledge = dataclasses.replace(
+        knowledge,
+        granted=knowledge.granted | {"trained references"},
+        first_order=lambda: first_order,
+        known_pairs=game.fit_pairs,
+    )
     return [
         AttackEvidence(
             name,

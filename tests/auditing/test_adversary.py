@@ -169,7 +169,7 @@ def test_scores_that_the_adversary_runs_are_those_of_the_pipeline():
     expected = (knowledge.pool @ knowledge.candidates.features[[2, 7]].T).max(axis=1)
     np.testing.assert_allclose(scores[0], expected, rtol=1e-6, atol=1e-7)
     assert (scores[1] == -1).all()
-    assert knowledge.select(scores).sizes.tolist() == [5, 5]
+    assert knowledge.select(scores, range(2)).sizes.tolist() == [5, 5]
 
 
 @pytest.mark.parametrize("scorer", [Mean(), Nearest(), Classifier()], ids=repr)

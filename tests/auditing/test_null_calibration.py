@@ -179,6 +179,7 @@ def check_small_audits(runs, allowed, **settings):
 def test_small_audits_of_a_curation_that_ignores_the_private_set():
     ran = check_small_audits(RUNS, ALLOWED)
     assert set(ran) > {"matched_filter", "known_others", "mask_filter", "trace", "mask_extract"}
+    assert {"cavity_filter", "analytic_picks"} < set(ran)
     assert sum(ran.values()) == 2 * RUNS  # scores and picks of every run
 
 

@@ -1,5 +1,6 @@
 """Predictions and laws against exact shadows, what is refused, and the command line."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -8,14 +9,18 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from curation_audit.analytic.affine import AffineScores, likelihood_ratios
-from curation_audit.auditing.plan import AttackSettings
+from curation_audit.attacks.analytic_picks import AnalyticPicks
+from curation_audit.auditing.adversary import knowledge_of, seen_by
+from curation_audit.auditing.curation import select_and_train
+from curation_audit.auditing.plan import AttackSettings, Threat
 from curation_audit.checks import SettingError
-from curation_audit.forecasting.outlook import Halves, measured_stages, outlook
+from curation_audit.forecasting.outlook import Halves, StageOutputs, measured_stages, outlook
 from curation_audit.forecasting.prediction import (
     SpotCheck,
     exact_shadows,
     linear_of,
     predict,
+    slope_of,
     told_by,
 )
 from curation_audit.forecasting.words import Asked, sentences, tree
@@ -23,10 +28,12 @@ from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.protection.base import Budget
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.protect import ProtectSettings
+from curation_audit.pipelines.rules.sampled import GumbelTopK
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.centroid_votes import CentroidVotes
 from curation_audit.pipelines.scorers.nearest import Nearest
 from curation_audit.results import Estimate
+from curation_audit.streams import Streams
 from tests.analytic.worlds import LOGIT, MEAN, N, plan
 
 
@@ -49,10 +56,18 @@ def test_without_shadows_it_is_a_prediction():
 def test_what_fails_a_check():
     measured = Estimate(0.7, 0.69, 0.71, 0.95)
     assert SpotCheck(32, 0.99, measured, 0.725).failure is None
-    assert "is not near the measured" in SpotCheck(32, 0.99, measured, 0.74).failure
+    assert "is more than 0.020 outside" in SpotCheck(32, 0.99, measured, 0.74).failure
     assert "audit it with shadows" in SpotCheck(32, 0.79, measured, 0.7).failure
     # half of what is seen is a mechanism's noise
     assert SpotCheck(32, 0.6, measured, 0.7, attainable=0.5**0.5).failure is None
+    # of a weak leak a prediction of none is no confirmation
+    weak = Estimate(0.526, 0.514, 0.538, 0.95)
+    assert SpotCheck(32, 0.99, weak, 0.515).failure is None
+    assert "is more than 0.004 outside" in SpotCheck(32, 0.99, weak, 0.5).failure
+    # nor is an AUC that agrees where scores move by far more than was said
+    moved = [Estimate(one, one - 0.1, one + 0.1, 0.95) for one in (1.2, 1.5)]
+    assert SpotCheck(32, 0.99, measured, 0.7, slope=moved[0]).failure is None
+    assert "1.50 times as far" in SpotCheck(32, 0.99, measured, 0.7, slope=moved[1]).failure
 
 
 def test_the_known_others_adversary_reaches_what_the_claim_allows_and_no_more():
@@ -106,11 +121,84 @@ def test_records_that_all_do_the_same_have_no_law():
     assert found.laws == ()
 
 
-def test_the_first_row_of_the_law_is_what_the_auditor_is_predicted_to_tell():
-    found = outlook(plan(MEAN))
+@pytest.mark.parametrize("scorer", [MEAN, LOGIT], ids=["mean", "classifier"])
+def test_the_first_row_of_the_law_is_what_the_auditor_is_predicted_to_tell(scorer):
+    found = outlook(plan(scorer))
     auditor = found.prediction.told[0]
     assert found.laws[0].advantage(N).value == pytest.approx(auditor.advantage, rel=1e-6)
     assert found.laws[0].auc(N).value == pytest.approx(auditor.auc, rel=1e-6)
+
+
+def test_a_slope_is_by_how_much_more_scores_move():
+    rng = np.random.default_rng(0)
+    expected = rng.standard_normal((200, 3))
+    seen = 1.5 * expected + 0.3 * rng.standard_normal((200, 3)) + 7
+    found = slope_of(seen, expected)
+    assert found.value == pytest.approx(1.5, abs=0.05)
+    assert found.low < 1.5 < found.high
+    # 600 values with noise of .3: a standard error of .3 / sqrt(600)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.3 / 600**0.5, rel=0.25)
+    assert slope_of(seen, np.zeros_like(expected)) is None
+
+
+@pytest.mark.parametrize(("mechanism", "epsilon"), [("dp_gd", 2.0), ("dp_gd", 50.0)])
+def test_a_clipped_gradient_does_not_bend(mechanism, epsilon):
+    """First order of gradient descent moves scores by as much as real ones move, clipped or not."""
+    protect = ProtectSettings(
+        mechanism=mechanism, adjacency="zero_out", budget=Budget(epsilon=epsilon, delta=1e-5)
+    )
+    of = plan(LOGIT, protect=protect)
+    linear = linear_of(of)
+    inclusion, scores = exact_shadows(of, 400)
+    affine = linear.affine()
+    found = slope_of(linear.seen(scores).coordinates, (inclusion - 0.5) @ affine.shifts)
+    assert 0.85 < found.value < 1.15
+
+
+def test_scores_that_nobody_sees_have_no_forecast():
+    protect = ProtectSettings(
+        mechanism="noisy_top_k", adjacency="zero_out", budget=Budget(epsilon=2.0, delta=1e-5)
+    )
+    with pytest.raises(SettingError, match="found noisy_top_k, behind which nobody sees"):
+        outlook(plan(MEAN, protect=protect, threat=Threat(observes=("selection",)), train=None))
+
+
+def test_a_rule_that_draws_is_read_through_noise_of_its_own():
+    """Analytic shadows that shared noise with exact ones would promise more than an audit reads.
+
+    The stage tells what an inversion tells whose exact shadows come from elsewhere.
+    """
+    of = plan(MEAN, select=GumbelTopK(k=60, temperature=1.0))
+    inclusion, scores = exact_shadows(of, 100)
+    found = measured_stages(of, linear_of(of), ["selection"], inclusion, scores)["selection"]
+    stage = StageOutputs.of(of, linear_of(of), "selection")
+    shown = [stage(scores[:8], range(at, at + 8)) for at in (0, 256, 2048)]
+    assert all((one != other).any() for one, other in itertools.pairwise(shown))
+    audited = seen_by(
+        of, select_and_train(of, scores, Streams(1).for_shadows("shadow", range(100)))
+    )
+    evidence = AnalyticPicks().evidence(
+        audited, inclusion, knowledge_of(of), streams=Streams(1).for_shadows("attack", range(100))
+    )
+    assert found.value == pytest.approx(auc(inclusion, evidence), abs=0.03)
+
+
+def auc(inclusion, evidence) -> float:
+    return float(roc_auc_score(inclusion.ravel(), evidence.ravel()))
+
+
+def test_what_is_not_used_is_said():
+    unseen = Threat(observes=("selection",))
+    notes = outlook(plan(MEAN, threat=unseen, train=None), model=True).notes
+    assert "threat model is not used" in notes[0]
+    assert "the pipeline trains none" in notes[1]
+    assert outlook(plan(MEAN)).notes == ()
+
+
+def test_only_noise_on_exact_scores_is_asked_for():
+    scores, picks = outlook(plan(LOGIT)).laws
+    assert scores.noise_needed(N, 0.05) > 0
+    assert picks.noise_needed(N, 0.05) is None
 
 
 def test_noise_that_is_asked_for_is_just_enough():

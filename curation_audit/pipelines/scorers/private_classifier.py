@@ -151,20 +151,44 @@ class PrivateClassifier:
     def _curvature(
         self, private: PrivateRows, pool: Rows, weights: Floats
     ) -> tuple[Floats, Floats]:
-        """Eigenvalues (p,) and eigenvectors (p, p) of the objective's Hessian."""
+        """Eigenvalues (p,) and eigenvectors (p, p) of the objective's Hessian.
+
+        A clipped gradient keeps its length, so that only its direction bends: none at all for a
+        unit of one row. What is not symmetric in that is left out.
+        """
         hessian = self.settings.l2 * np.eye(len(weights))
-        sides = ((private.features, 0.5 / self._n_units()), (pool.features, 1 / len(pool)))
-        for features, weight in sides:
-            rows = self.embed(features).astype(np.float64)
+        own, others = (
+            one.astype(np.float64)
+            for one in (self.embed(private.features), self.embed(pool.features))
+        )
+        for rows, bent, weight in (
+            (own, self._bent(own, private, weights), 0.5 / self._n_units()),
+            (others, others, 1 / len(pool)),
+        ):
             likely = expit(rows @ weights)
-            hessian += weight * (rows.T * (likely * (1 - likely))) @ rows
+            hessian += weight * (bent.T * (likely * (1 - likely))) @ bent
         return np.linalg.eigh(hessian)
+
+    def _bent(self, rows: Floats, private: PrivateRows, weights: Floats) -> Floats:
+        """Rows (rows, p), of clipped units only what lies across the clipped gradient, shrunk."""
+        sums = self._unit_gradients(rows, private, weights)
+        length = np.linalg.norm(sums, axis=1)
+        shrunk = np.minimum(1, self.settings.clip / np.maximum(length, np.finfo(np.float64).tiny))
+        along = sums / np.where(length > 0, length, 1)[:, None]
+        across = rows - (rows * along[private.owners]).sum(axis=1)[:, None] * along[private.owners]
+        is_clipped = (shrunk < 1)[private.owners, None]
+        bent: Floats = np.where(is_clipped, across * np.sqrt(shrunk)[private.owners, None], rows)
+        return bent
+
+    def _unit_gradients(self, rows: Floats, private: PrivateRows, weights: Floats) -> Floats:
+        """The sum over each unit's rows, before it is clipped, (units, p)."""
+        of_rows = (expit(rows @ weights) - 1)[:, None] * rows
+        return unit_sums(of_rows, private.owners, private.n_units)
 
     def _gradients(self, private: PrivateRows, weights: Floats) -> Floats:
         """What each candidate's clipped gradient adds to a step's mean, (N, p)."""
         rows = self.embed(private.features).astype(np.float64)
-        of_rows = (expit(rows @ weights) - 1)[:, None] * rows
-        sums = unit_sums(of_rows, private.owners, private.n_units)[private.candidate_units]
+        sums = self._unit_gradients(rows, private, weights)[private.candidate_units]
         return clipped(sums, self.settings.clip) / self._n_units()
 
 
