@@ -1,4 +1,4 @@
-"""S logistic regressions at once: batched L-BFGS with a Hessian preconditioner.
+"""S logistic regressions at once.
 
 Each problem s minimises, over coefficients ``w`` (p, C),
 
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from curation_audit.training.near_average import SharedProblems, from_average
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 HISTORY = 10
@@ -43,6 +45,12 @@ class LogisticProblems:
     def shared(self) -> bool:
         """Whether all problems have one design."""
         return self.design.ndim == 2
+
+    def of(self, who: Tensor) -> "LogisticProblems":
+        """Some of the problems, bool (S,)."""
+        design = self.design if self.shared else self.design[who]
+        targets = self.targets if len(self.targets) == 1 else self.targets[who]
+        return LogisticProblems(design, targets, self.weights[who], self.penalty)
 
     def logits(self, coefficients: Tensor) -> Tensor:
         """(S, p, C) -> (S, n, C)."""
@@ -131,24 +139,55 @@ def _factor(hessian: Tensor) -> Tensor:
         jitter = torch.where(failed, (100 * jitter).clamp(min=least), jitter)
 
 
-def fit_logistic(problems: LogisticProblems) -> Tensor:
-    """Solve all problems: coefficients (S, p, C), to about 1e-5 (float32) or 1e-12 (float64).
+def fit_logistic(problems: LogisticProblems, tolerance: float | None = None) -> Tensor:
+    """Solve all problems: coefficients (S, p, C).
 
-    The accuracy is the size of the last preconditioned gradient relative to the coefficients. It
-    is reached as far as rounding lets it, and given up where a round no longer lowers the loss: a
+    Args:
+        problems: the regressions. On one design with the same targets, where problems differ in
+            weights alone, most are solved together, from the average one; what does not arrive
+            that way, and all others, by L-BFGS with a line search.
+        tolerance: the size of the last preconditioned gradient relative to the coefficients; 1e-5
+            (float32) or 1e-12 (float64) if not given.
+
+    The accuracy is reached as far as rounding lets it, and given up where steps gain no more: a
     problem whose Hessian has the condition number K is solved to about K times the machine
     precision. A problem that has converged is left alone, so that others do not change its
     result beyond that accuracy.
     """
+    if tolerance is None:
+        tolerance = TOLERANCE[problems.design.dtype]
     n_problems = problems.weights.shape[0]
     n_coefficients, n_columns = problems.design.shape[-1], problems.targets.shape[2]
     coefficients = problems.design.new_zeros((n_problems, n_coefficients, n_columns))
-    active = torch.ones(n_problems, dtype=torch.bool, device=coefficients.device)
+    left = torch.ones(n_problems, dtype=torch.bool, device=coefficients.device)
+    if problems.shared and len(problems.targets) == 1:
+        near = from_average(
+            SharedProblems(
+                problems.design,
+                problems.targets[0],
+                problems.weights.T.contiguous(),
+                problems.penalty,
+            ),
+            tolerance,
+        )
+        coefficients = near.coefficients.permute(2, 0, 1).contiguous()
+        left = ~near.arrived
+    if left.any():
+        start = torch.where(coefficients[left].isfinite(), coefficients[left], 0)
+        coefficients[left] = _by_line_search(problems.of(left), start, tolerance)
+    return coefficients
+
+
+def _by_line_search(problems: LogisticProblems, start: Tensor, tolerance: float) -> Tensor:
+    """Solve all problems from where they start, coefficients (S, p, C)."""
+    coefficients = start
+    n_coefficients, n_columns = start.shape[1:]
+    active = torch.ones(len(start), dtype=torch.bool, device=start.device)
     # with one column the cheap blocks are whole Hessians already
     fits = 1 < n_columns <= MOST_COEFFICIENTS_OF_FULL_HESSIAN / n_coefficients
     for i in range(MAX_ROUNDS):
         full = fits and i >= CHEAP_ROUNDS
-        coefficients, gain, active = _lbfgs_round(problems, coefficients, active, full)
+        coefficients, gain, active = _lbfgs_round(problems, coefficients, active, full, tolerance)
         active = active & (gain > LEAST_GAIN[gain.dtype])
         if not active.any():
             break
@@ -156,7 +195,7 @@ def fit_logistic(problems: LogisticProblems) -> Tensor:
 
 
 def _lbfgs_round(
-    problems: LogisticProblems, start: Tensor, active: Tensor, full: bool
+    problems: LogisticProblems, start: Tensor, active: Tensor, full: bool, tolerance: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Some iterations under one preconditioner.
 
@@ -174,7 +213,7 @@ def _lbfgs_round(
     for _ in range(ITERATIONS_PER_ROUND):
         direction = -_two_loop(gradient, steps, changes, factor)
         size = direction.abs().amax(dim=(1, 2))
-        large = size > TOLERANCE[x.dtype] * (1 + x.abs().amax(dim=(1, 2)))
+        large = size > tolerance * (1 + x.abs().amax(dim=(1, 2)))
         active, moving = active & large, moving & large
         if not moving.any():
             break

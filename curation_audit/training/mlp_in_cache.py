@@ -63,10 +63,11 @@ def train_in_cache(
     for at in range(0, len(by_size), n_together):
         mine = by_size[at : at + n_together]
         few = _Few([Dense(one.weight[mine], one.bias[mine]) for one in layers], recipe)
-        for epoch, order in enumerate(orders):
-            places = np.take_along_axis(rows.place[mine], order[mine], axis=1)
-            for who, batch in batches(places, rows.sizes[mine], recipe.batch_size):
-                few.step(who, features, targets, batch, recipe.rate(epoch))
+        with np.errstate(over="ignore", invalid="ignore"):  # training that diverges ends in NaN
+            for epoch, order in enumerate(orders):
+                places = np.take_along_axis(rows.place[mine], order[mine], axis=1)
+                for who, batch in batches(places, rows.sizes[mine], recipe.batch_size):
+                    few.step(who, features, targets, batch, recipe.rate(epoch))
         for whole, one in zip(trained, few.layers(), strict=True):
             whole.weight[mine], whole.bias[mine] = one.weight, one.bias
     return trained
