@@ -15,7 +15,7 @@ from curation_audit.checks import InputError
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
 from curation_audit.ledger_command import ledger
-from curation_audit.options import pipeline_option, set_option
+from curation_audit.options import pipeline_option, set_option, workers_option
 from curation_audit.version import __version__
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def validate(pipeline: str, assignments: tuple[str, ...]) -> None:
 @pipeline_option
 @set_option
 @click.option("--seed", type=click.IntRange(min=0), help="Override the seed.")
-@click.option("--workers", type=click.IntRange(min=1), help="Override run.workers: processes.")
+@workers_option
 @click.option("--out", metavar="FOLDER", help="Override run.out: where the run folder goes.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
 @click.option("--quiet", is_flag=True, help="No progress; the closing table only.")
@@ -101,7 +101,7 @@ def attack(
     pipeline: str,
     assignments: tuple[str, ...],
     seed: int | None,
-    workers: int | None,
+    workers: int | str | None,
     out: str | None,
     dry_run: bool,
     quiet: bool,
@@ -160,7 +160,7 @@ def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -
 @click.option("--adjacency", help="Override sweep.adjacency: which private sets are neighbours.")
 @click.option("--delta", type=float, help="Override sweep.delta.")
 @click.option("--seed", type=click.IntRange(min=0), help="Override the seed.")
-@click.option("--workers", type=click.IntRange(min=1), help="Override run.workers: processes.")
+@workers_option
 @click.option(
     "--out", metavar="FOLDER", help="Where the sweep goes; default run.out with '-sweep'."
 )
@@ -175,7 +175,7 @@ def sweep(
     adjacency: str | None,
     delta: float | None,
     seed: int | None,
-    workers: int | None,
+    workers: int | str | None,
     out: str | None,
     quiet: bool,
     json_logs: bool,
@@ -220,7 +220,9 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise InputError("--epsilon", problem, "expected numbers, e.g. 0.5,1,8,inf") from None
 
 
-def _options(seed: int | None, workers: int | None, out: str | None = None) -> tuple[str, ...]:
+def _options(
+    seed: int | None, workers: int | str | None, out: str | None = None
+) -> tuple[str, ...]:
     """Options of the command line as assignments of settings."""
     named = {"seed": seed, "run.workers": workers, "run.out": out}
     return tuple(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None)

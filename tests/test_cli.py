@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from curation_audit.auditing.plan import RunSettings
 from curation_audit.report import validate_report
 from curation_audit.results import Estimate
 
@@ -92,7 +93,10 @@ def test_options_override_the_file(small, command, tmp_path):
     report = json.loads((out_folder / "release" / "report.json").read_text())
     assert (report["seed"], report["design"]["n_shadows"]) == (9, 8)
     assert report["configuration"]["attack"]["shadows"] == 8
-    assert json.loads((out_folder / "run.json").read_text())["workers"] == 2
+    assert (
+        json.loads((out_folder / "run.json").read_text())["workers"]
+        == RunSettings(workers=2).n_workers
+    )
 
 
 def test_a_policy_that_is_exceeded_ends_in_exit_1(small, command, tmp_path):

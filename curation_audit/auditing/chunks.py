@@ -312,13 +312,13 @@ def _computed(
     planting: Planting | None,
 ) -> Iterator[tuple[Task, Curated]]:
     """Compute tasks here, or in worker processes; in the order in which they finish."""
-    if plan.run.workers == 1 or len(tasks) < 2:
+    if plan.run.n_workers == 1 or len(tasks) < 2:
         for task in tasks:
             yield task, run_task(plan, task, real_scores, planting)
         return
     check_it_can_travel(plan)
     with concurrent.futures.ProcessPoolExecutor(
-        max_workers=min(plan.run.workers, len(tasks)),
+        max_workers=min(plan.run.n_workers, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
         initargs=(plan, real_scores, planting),

@@ -145,7 +145,7 @@ def forecast(plan: AuditPlan) -> Forecast:
         resolvable=resolvable(plan),
         delta=plan.attack.delta,
         bytes_on_disk=int(n_bytes * 2 * n_shadows + evidence_bytes),
-        seconds=each * (n_families * n_shadows + 1) / plan.run.workers,
+        seconds=each * (n_families * n_shadows + 1) / plan.run.n_workers,
         out=str(plan.run.out),
         warnings=(
             *data.warnings,

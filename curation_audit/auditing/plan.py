@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+from joblib import cpu_count
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.context import ReleaseContext, unattacked
@@ -163,13 +164,16 @@ def _check_methods(stage: Stage, names: tuple[str, ...]) -> None:
 class RunSettings:
     """Where and how to run; nothing here changes a number but ``dtype`` and ``device``.
 
-    ``out`` ``None`` keeps everything in memory. ``id_key`` is where the key that hides candidate
+    ``out`` ``None`` keeps everything in memory. ``backend: local`` is a pool of ``workers``
+    processes on this machine, ``auto`` for one a core; each computes on one thread, and no more
+    are started than there are cores. ``id_key`` is where the key that hides candidate
     ids lies; by default one per private set in the user's data folder.
     """
 
     out: Path | None = None
     device: str = "auto"
-    workers: int = 1
+    backend: Literal["local"] = "local"
+    workers: int | Literal["auto"] = 1
     dtype: Literal["float32", "float64"] = "float32"
     id_key: Path | None = None
 
@@ -178,8 +182,17 @@ class RunSettings:
         for name in ("out", "id_key"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        if self.workers < 1:
-            raise SettingError("run.workers", f"found {self.workers}", "expected 1 or more")
+        one_of("run.backend", self.backend, ("local",))
+        if self.workers != "auto" and not (isinstance(self.workers, int) and self.workers >= 1):
+            raise SettingError(
+                "run.workers", f"found {self.workers!r}", "expected 1 or more, or auto"
+            )
+
+    @property
+    def n_workers(self) -> int:
+        """How many processes compute: those that are asked for, and at most one a core."""
+        n_cores = int(cpu_count())
+        return n_cores if self.workers == "auto" else min(self.workers, n_cores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,7 +232,7 @@ def build_run_record(
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         },
         "peak_memory_mb": peak,
-        "workers": plan.run.workers,
+        "workers": plan.run.n_workers,
         "history": [*_history(out), entry],
     }
 

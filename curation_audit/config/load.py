@@ -314,6 +314,7 @@ def _run_settings(section: PipelineSection, base: Path) -> RunSettings:
     return RunSettings(
         out=Path(run.out) if run.out else Path("runs") / _folder_name(section.name),
         device=run.device,
+        backend=run.backend,
         workers=run.workers,
         dtype=run.dtype,
         id_key=None if run.id_key is None else base / run.id_key,

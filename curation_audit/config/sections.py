@@ -129,7 +129,8 @@ class RunSection(Section):
 
     out: str | None = None
     device: str = "auto"
-    workers: int = 1
+    backend: Literal["local"] = "local"
+    workers: int | Literal["auto"] = 1
     dtype: Literal["float32", "float64"] = "float32"
     id_key: str | None = None
 

@@ -423,3 +423,15 @@ def test_what_a_killed_writer_left_in_the_release_is_swept(tmp_path):
         (folder / "report.json.4711.tmp").write_text("half")
     run(tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(("asked", "started"), [(1, 1), (2, 2), (3, 3), (64, 3), ("auto", 3)])
+def test_no_more_processes_are_started_than_there_are_cores(monkeypatch, asked, started):
+    monkeypatch.setattr("curation_audit.auditing.plan.cpu_count", lambda: 3)
+    assert RunSettings(workers=asked).n_workers == started
+
+
+@pytest.mark.parametrize("workers", [0, -1, "many", 1.5])
+def test_numbers_of_processes_that_are_none(workers):
+    with pytest.raises(InputError, match="expected 1 or more, or auto"):
+        RunSettings(workers=workers)

@@ -17,7 +17,14 @@ from curation_audit.pipelines.rules.per_group import PerGroup
 from curation_audit.pipelines.rules.sampled import GumbelTopK, Pareto
 from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.token_budget import TokenBudget
-from curation_audit.pipelines.rules.top import Greedy, TopFraction, TopK
+from curation_audit.pipelines.rules.top import (
+    Greedy,
+    TopFraction,
+    TopK,
+    best_rows,
+    picks_of,
+    ranking,
+)
 from curation_audit.streams import Streams
 from tests.pipelines import reference
 
@@ -306,3 +313,23 @@ def test_levels_are_compared_as_a_cut_does_in_any_width():
     for rule in (Threshold(minimum=0.7), ScoreRange(low=0.7, high=0.9), ScoreRange(low=0, high=0.1)):
         cut = select(scores[0], rule)
         assert picks(rule, scores, np.arange(4)) == [cut.indices(scores[0]).tolist()]
+
+
+FEW_SCORES = st.sampled_from([0.0, 1.0, 2.0, -1.0, math.inf, -math.inf, math.nan])
+
+
+@given(
+    scores=st.tuples(st.integers(1, 4), st.integers(1, 12)).flatmap(
+        lambda shape: arrays(np.float32, shape, elements=FEW_SCORES)
+    ),
+    seed=st.integers(0, 99),
+    share=st.floats(0.01, 1),
+)
+def test_the_best_rows_are_the_first_of_the_whole_ranking(scores, seed, share):
+    """Without sorting: ties, infinite scores and rows without one included."""
+    n_pool = scores.shape[1]
+    ties, k = np.random.default_rng(seed).permutation(n_pool), max(1, round(share * n_pool))
+    expected = picks_of(ranking(scores, ties)[:, :k], n_pool)
+    found = best_rows(scores, ties, k)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.offsets, expected.offsets)

@@ -82,12 +82,27 @@ class Greedy(TopK):
 def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
     """The k largest scores of every row (S, m); of equal scores the lower ``tie_order`` wins.
 
+    Rows without a score (NaN) come last. Only those at the k-th score are put in order, in which
+    there is seldom more than one.
+
     Raises:
         SettingError: if the pool has fewer than k rows.
     """
-    n_pool = scores.shape[1]
-    _at_most(k, n_pool)
-    return picks_of(ranking(scores, tie_order)[:, :k], n_pool)
+    _at_most(k, scores.shape[1])
+    lowered = -scores  # so that NaN is sorted to the end
+    at_cut = np.partition(lowered, k - 1, axis=1)[:, k - 1, None]
+    tied = (lowered == at_cut) | (np.isnan(lowered) & np.isnan(at_cut))
+    picked = (lowered < at_cut) | (np.isnan(at_cut) & ~np.isnan(lowered))
+    room = k - picked.sum(axis=1)
+    crowded = np.flatnonzero(tied.sum(axis=1) > room)
+    shadow, row = np.nonzero(tied[crowded])
+    in_order = np.lexsort((tie_order[row], shadow))
+    starts = np.searchsorted(shadow, np.arange(len(crowded)))  # ``nonzero`` goes by shadow
+    place = np.empty(len(row), dtype=np.int64)
+    place[in_order] = np.arange(len(row)) - starts[shadow[in_order]]
+    late = place >= room[crowded][shadow]
+    tied[crowded[shadow[late]], row[late]] = False
+    return Selection.from_mask(picked | tied)
 
 
 def ranking(scores: Scores, tie_order: Indices) -> Indices:
