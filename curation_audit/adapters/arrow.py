@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from curation_audit.checks import InputError, known_columns
 from curation_audit.pipelines.rules.cut import LARGEST, Cut, Levelled, select
+from curation_audit.pipelines.rules.top import TopK
 from curation_audit.releases.release import SCORE, Release
 from curation_audit.types import Floats, Mask
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 Part = TypeVar("Part", pa.Table, pa.RecordBatch)
 BATCH_ROWS: Final = 8_192
 """Several batches are read ahead; of pyarrow's own 131,072 rows, they may hold gigabytes."""
+LIGHT_BATCH_ROWS: Final = 131_072  # of scores and ids alone
+ROWS_KEPT: Final = 4  # times k, before the best are sorted out again
 
 
 def score(source: Any, release: Release, *, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
@@ -74,8 +77,41 @@ def cut_of(source: Any, rule: Any, id: str | None = None) -> Cut:
     if isinstance(source, pa.RecordBatchReader):
         hint = "write the scores first, then pick from the files; or pick by a Cut or a Threshold"
         raise InputError("the source", "can be read only once", hint)
-    table = _columns(source, [SCORE, id])
+    schema, batches = _column_batches(source, [SCORE, id])
+    kept = best_so_far(batches, rule.k) if isinstance(rule, TopK) else batches
+    table = pa.Table.from_batches(kept, schema)
     return select(np.asarray(table[SCORE]), rule, table[id])
+
+
+def best_so_far(batches: Iterable[pa.RecordBatch], k: int) -> list[pa.RecordBatch]:
+    """Of a scored stream the rows whose score is the k-th best or better, in their order.
+
+    Once there are k + 1 scores, a row below the least of them is never looked at again (one more
+    than k, so that a cut tells them from a pool of k rows); what is held are a few times k rows. Rows without a score (NaN) are there only where scores are too few.
+    """
+    kept: list[pa.RecordBatch] = []
+    least, n_kept, most = -np.inf, 0, max(ROWS_KEPT * k, LIGHT_BATCH_ROWS)
+    for batch in batches:
+        near = batch if least == -np.inf else _at_least(batch, least)
+        kept.append(near)
+        n_kept += len(near)
+        if n_kept > most:
+            found = _kth_best(kept, k + 1)
+            if not np.isnan(found):
+                least, kept = found, [_at_least(one, found) for one in kept]
+            n_kept = sum(map(len, kept))
+            most = max(most, 2 * n_kept)  # many rows of one score are no reason to sort again
+    return kept
+
+
+def _kth_best(batches: list[pa.RecordBatch], k: int) -> float:
+    """NaN where there are fewer scores."""
+    lowered = -np.concatenate([np.asarray(one.column(SCORE)) for one in batches])
+    return float(-np.partition(lowered, k - 1)[k - 1])
+
+
+def _at_least(batch: pa.RecordBatch, least: float) -> pa.RecordBatch:
+    return batch.filter(pa.array(np.asarray(batch.column(SCORE)) >= least))
 
 
 def keep(part: Part, cut: Cut, id: str | None = None) -> Part:
@@ -185,11 +221,12 @@ def _scan_options(source: Any) -> dict[str, Any]:
     return {"fragment_scan_options": pds.ParquetFragmentScanOptions(pre_buffer=False)}
 
 
-def _columns(source: Any, names: list[str]) -> pa.Table:
-    """Some columns in memory; of files, no others are read."""
-    schema, batches = _opened(source, BATCH_ROWS)
+def _column_batches(source: Any, names: list[str]) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    """Some columns of a stream; of files, no others are read."""
+    schema, batches = _opened(source, LIGHT_BATCH_ROWS)
     check_scored(schema.names, names[-1])
-    if hasattr(source, "scanner"):
-        return source.scanner(columns=names).to_table()
-    fields = pa.schema([schema.field(name) for name in names])
-    return pa.Table.from_batches((batch.select(names) for batch in batches), fields)
+    of_columns = pa.schema([schema.field(name) for name in names])
+    if not hasattr(source, "scanner"):
+        return of_columns, (batch.select(names) for batch in batches)
+    scanner = source.scanner(columns=names, batch_size=LIGHT_BATCH_ROWS, **_scan_options(source))
+    return of_columns, _scanned(scanner)

@@ -3,15 +3,20 @@
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation_audit import Cut, InputError, Release, Threshold, TopFraction, TopK, select
+from curation_audit.adapters import arrow
 from curation_audit.adapters.arrow import (
+    best_so_far,
     cut_of,
     keep,
     mask_of,
@@ -302,3 +307,35 @@ def test_the_callable_alone_is_enough(job_folder, release, best_ids):
         )
     )
     assert set(picked["uid"].to_pylist()) == best_ids
+
+
+@given(
+    scores=st.lists(
+        st.sampled_from([0.0, 1.0, 2.0, 3.0, -1.0, np.inf, -np.inf, np.nan]),
+        min_size=1,
+        max_size=60,
+    ),
+    share=st.floats(0.01, 1),
+    batch_rows=st.integers(1, 7),
+)
+def test_the_best_so_far_give_the_cut_of_all_rows(scores, share, batch_rows):
+    """Whatever the batches: ties at the cut, and rows without a score, are not lost on the way."""
+    k, ids = max(1, round(share * len(scores))), [str(i) for i in range(len(scores))]
+    table = pa.table({"dp_score": pa.array(scores, pa.float64()), "uid": ids})
+    with patch.object(arrow, "LIGHT_BATCH_ROWS", batch_rows), patch.object(arrow, "ROWS_KEPT", 1):
+        found = cut_of(table, TopK(k=k), "uid")
+        best = best_so_far(table.to_batches(max_chunksize=batch_rows), k)
+    expected = select(np.array(scores), TopK(k=k), ids)
+    assert repr(found) == repr(expected)  # NaN is not equal to itself
+    assert sum(map(len, best)) >= k
+
+
+def test_of_many_rows_few_are_held():
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal(50_000)
+    table = pa.table({"dp_score": scores, "uid": np.arange(50_000)})
+    with patch.object(arrow, "LIGHT_BATCH_ROWS", 1000):
+        best = best_so_far(table.to_batches(max_chunksize=1000), 100)
+    held = np.concatenate([np.asarray(one.column("dp_score")) for one in best])
+    assert len(held) < 1100
+    assert set(np.sort(scores)[-100:]) <= set(held)
