@@ -87,7 +87,8 @@ def best_so_far(batches: Iterable[pa.RecordBatch], k: int) -> list[pa.RecordBatc
     """Of a scored stream the rows whose score is the k-th best or better, in their order.
 
     Once there are k + 1 scores, a row below the least of them is never looked at again (one more
-    than k, so that a cut tells them from a pool of k rows); what is held are a few times k rows. Rows without a score (NaN) are there only where scores are too few.
+    than k, so that a cut tells them from a pool of k rows); what is held are a few times k rows.
+    Rows without a score (NaN) are there only where scores are too few.
     """
     kept: list[pa.RecordBatch] = []
     least, n_kept, most = -np.inf, 0, max(ROWS_KEPT * k, LIGHT_BATCH_ROWS)

@@ -11,6 +11,8 @@ from curation_audit.pipelines.base import Rows
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Indices, Scores
 
+NUMBERS_IN_CACHE = 2**19
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopK:
@@ -88,7 +90,14 @@ def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
     Raises:
         SettingError: if the pool has fewer than k rows.
     """
-    _at_most(k, scores.shape[1])
+    n_shadows, n_pool = scores.shape
+    _at_most(k, n_pool)
+    step = max(1, NUMBERS_IN_CACHE // n_pool)
+    blocks = [scores[at : at + step] for at in range(0, n_shadows, step)]
+    return Selection.concatenate([_best_of(some, tie_order, k) for some in blocks])
+
+
+def _best_of(scores: Scores, tie_order: Indices, k: int) -> Selection:
     lowered = -scores  # so that NaN is sorted to the end
     at_cut = np.partition(lowered, k - 1, axis=1)[:, k - 1, None]
     tied = (lowered == at_cut) | (np.isnan(lowered) & np.isnan(at_cut))
