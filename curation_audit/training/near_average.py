@@ -19,7 +19,7 @@ MOST_STEPS: Final = 60
 NEWTON_STEPS: Final = 8
 ENOUGH_NEWTON: Final = 0.05
 DIVERGED: Final = 4.0
-STUCK_BELOW: Final = 1e-2
+STUCK_BELOW: Final = 30.0
 PATIENCE: Final = 4
 FALLS: Final = 0.8
 WORTH_A_COPY: Final = 0.5
@@ -114,9 +114,12 @@ def from_average(problems: SharedProblems, tolerance: float) -> Near:
         steps = steps.seen(size)
         nearest = going & (size <= steps.least)
         coefficients[:, :, numbers[nearest]] = steps.at[:, :, nearest]
-        done = going & ((steps.least <= tolerance) | steps.stuck)
+        astray = ~(size <= DIVERGED * steps.least)
+        # near a solution, going astray is what rounding does
+        used_up = (steps.least <= STUCK_BELOW * tolerance) & (astray | (steps.since >= PATIENCE))
+        done = going & ((steps.least <= tolerance) | used_up)
         arrived[numbers[done]] = True
-        going = going & ~done & (size <= DIVERGED * steps.least)
+        going = going & ~done & ~astray
         n_going = int(going.sum())
         if n_going == 0:
             break
@@ -200,11 +203,6 @@ class _Steps:
         least = torch.full_like(at[0, 0], torch.inf)
         since = torch.zeros(len(least), dtype=torch.int64, device=at.device)
         return cls(problems, at, problems.gradient(at), least, since)
-
-    @property
-    def stuck(self) -> Tensor:
-        """Whose direction is small and falls no more, bool (S,)."""
-        return (self.since >= PATIENCE) & (self.least <= STUCK_BELOW)
 
     def seen(self, size: Tensor) -> "_Steps":
         """With the sizes of the directions there, (S,)."""
