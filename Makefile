@@ -27,7 +27,7 @@ PARALLEL := -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo install install-dev test test-slow test-gpu test-browser
-.PHONY: test-hf test-datatrove test-dask test-ray test-spark test-peers lint format constraints clean distclean
+.PHONY: test-hf test-datatrove test-dask test-ray test-spark test-peers bench lint format constraints clean distclean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,10 @@ test-spark: $(SPARK_VENV)/.installed  ## the same for Spark, which needs Java 17
 
 test-peers: $(PEERS_VENV)/.installed  ## scorers against other people's libraries, in an environment of their own
 	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m pytest -m peers -rs $(addprefix tests/pipelines/,test_dsir.py test_nearest.py test_perplexity.py test_trak.py)
+
+bench: $(DEV_STAMP)  ## the engine's speed on this machine's CPU, beside the usual ways; 10 to 20 minutes
+	for one in training_speed logistic_speed batched_curations pool_speed curation_scale; do \
+		echo "== $$one"; $(BIN)/python -m benchmarks.$$one || exit 1; done
 
 lint: $(DEV_STAMP)  ## ruff (rules and format), mypy, import-linter
 	$(BIN)/ruff check .
