@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from curation_audit.releases.density_maps import FourierMap, RatioMap
 from curation_audit.releases.public_maps import MeanMap, PublicMap, VotesMap
 
 
@@ -11,6 +12,11 @@ def arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
     """What a map is made of; raises ``TypeError`` for one that has no file."""
     if isinstance(public, VotesMap):
         return {"centroids": public.centroids, "sizes": public.sizes}
+    if isinstance(public, FourierMap):
+        return {"frequencies": public.frequencies}
+    if isinstance(public, RatioMap):
+        width = np.array(public.width)
+        return {"centers": public.centers, "inverse": public.inverse, "width": width}
     if isinstance(public, MeanMap):
         there = {"center": public.center, "root": public.root}
         arrays = {name: array for name, array in there.items() if array is not None}
@@ -22,12 +28,33 @@ def map_of(name: str, arrays: Mapping[str, np.ndarray]) -> PublicMap:
     """The inverse of ``arrays_of``; raises ``ValueError`` or ``KeyError`` for anything else."""
     if name == VotesMap.name:
         return VotesMap(arrays["centroids"], arrays["sizes"])
+    if name == FourierMap.name:
+        return FourierMap(_matrix(arrays["frequencies"]))
+    if name == RatioMap.name:
+        return _ratio_map(arrays)
     if name != MeanMap.name:
         raise ValueError("an unknown map")
     metric = str(arrays["metric"])
     if metric not in ("cosine", "inner_product"):
         raise ValueError("an unknown metric")
     return MeanMap(metric, arrays.get("center"), arrays.get("root"))  # type: ignore[arg-type]
+
+
+def _ratio_map(arrays: Mapping[str, np.ndarray]) -> RatioMap:
+    centers, inverse, width = (
+        _matrix(arrays["centers"]),
+        _matrix(arrays["inverse"]),
+        float(arrays["width"]),
+    )
+    if inverse.shape != (len(centers), len(centers)) or not 0 < width < np.inf:
+        raise ValueError("centers, inverse and width do not belong together")
+    return RatioMap(centers, inverse, width)
+
+
+def _matrix(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float64 or array.ndim != 2 or not np.isfinite(array).all():
+        raise ValueError("this is no matrix of finite numbers")
+    return array
 
 
 def check_weights(weights: np.ndarray, public: PublicMap, *, intercept: bool) -> None:
@@ -45,6 +72,10 @@ def _width(public: PublicMap) -> int | None:
     """How many numbers a row is mapped to; ``None`` where that is the number of its features."""
     if isinstance(public, VotesMap):
         return len(public.centroids)
+    if isinstance(public, FourierMap):
+        return 2 * int(public.frequencies.shape[1])
+    if isinstance(public, RatioMap):
+        return len(public.centers)
     if not isinstance(public, MeanMap):
         return None
     if public.root is not None:

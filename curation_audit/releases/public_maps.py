@@ -100,8 +100,8 @@ class MeanMap:
         """The metric, and digests of the public arrays."""
         return {
             "metric": self.metric,
-            "center": _digest(self.center),
-            "root": _digest(self.root),
+            "center": digest(self.center),
+            "root": digest(self.root),
         }
 
     def _mapped(self, features: Features) -> Floats:
@@ -155,7 +155,7 @@ class VotesMap:
 
     def describe(self) -> dict[str, Any]:
         """Digests of the public arrays."""
-        return {"centroids": _digest(self.centroids), "sizes": _digest(self.sizes)}
+        return {"centroids": digest(self.centroids), "sizes": digest(self.sizes)}
 
     def _one_hot(self, features: Features) -> Floats:
         votes = np.zeros((len(features), len(self.centroids)))
@@ -213,7 +213,8 @@ def _nearest_alone(rows: Floats, centroids: Floats) -> Indices:
     return nearest
 
 
-def _digest(array: np.ndarray | None) -> str | None:
+def digest(array: np.ndarray | None) -> str | None:
+    """SHA-256 of an array's bytes."""
     if array is None:
         return None
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

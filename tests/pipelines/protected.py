@@ -25,6 +25,8 @@ from curation_audit.pipelines.protection.protect import (
     parts_of,
     protect,
 )
+from curation_audit.pipelines.protection.rff_density import RffDensity
+from curation_audit.pipelines.protection.ulsif import Ulsif
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mean import Mean
@@ -52,6 +54,7 @@ MEAN, LOGIT, NEAREST = Mean(), Classifier(device="cpu"), Nearest()
 SGD = DpSgd(steps=2, sampling_rate=0.5, expected_units=5.0)
 GD = DpGd(steps=3, expected_units=11.0)
 VOTES = CentroidVotes(clusters=4)
+DENSITY, RATIO = RffDensity(frequencies=6), Ulsif(centers=8)
 
 
 def linear_module(d: int) -> torch.nn.Module:
@@ -67,6 +70,11 @@ CASES = {
         mechanism="gaussian_mean", scorer=MEAN, settings=GaussianMean(clip=0.7, center=True)
     ),
     "centroid_votes": Case(mechanism="centroid_votes", scorer=NEAREST, settings=VOTES),
+    "rff_density": Case(mechanism="rff_density", scorer=NEAREST, settings=DENSITY),
+    "ulsif": Case(mechanism="ulsif", scorer=LOGIT, settings=RATIO),
+    "ulsif, clipped": Case(
+        mechanism="ulsif", scorer=LOGIT, settings=Ulsif(centers=7, clip=0.4, bandwidth=2.0)
+    ),
     "dp_gd": Case(mechanism="dp_gd", scorer=LOGIT, settings=GD),
     "dp_sgd": Case(mechanism="dp_sgd", scorer=LOGIT, settings=SGD, exact=False),
     "module_sgd": Case(mechanism="module_sgd", scorer=LOGIT, settings=MODULE, exact=False),

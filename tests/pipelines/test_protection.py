@@ -6,8 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
+from curation_audit import Pipeline, audit
 from curation_audit.auditing.chunks import describe
+from curation_audit.auditing.plan import AttackSettings, Threat
 from curation_audit.checks import SettingError
 from curation_audit.dp.claims import GaussianClaim
 from curation_audit.dp.events import Gaussian, PoissonGaussian, Zcdp
@@ -15,10 +18,11 @@ from curation_audit.pipelines.base import Rows
 from curation_audit.pipelines.protection import MECHANISMS
 from curation_audit.pipelines.protection.base import Budget, ScorerMechanism
 from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
-from curation_audit.pipelines.protection.protect import NATURAL, UNPAID
+from curation_audit.pipelines.protection.protect import NATURAL, UNPAID, ProtectSettings
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.statistics.gdp import mu_of_epsilon
+from curation_audit.streams import Streams
 from tests.pipelines.protected import (
     ALL_NAMES,
     CASES,
@@ -164,7 +168,7 @@ def test_the_claim_keeps_the_budget_and_uses_it(case, adjacency, epsilon):
         (Budget(epsilon=1.0, delta=DELTA), 1 / 3.730632),
     ],
 )
-@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes", "dp_gd"])
+@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes", "rff_density", "ulsif", "dp_gd"])
 def test_budgets_of_every_kind_are_met_exactly(name, budget, mu):
     """Known answers of dp.md, sections 9 and 10."""
     of = protected(CASES[name], budget=budget)
@@ -181,12 +185,12 @@ def test_dp_sgd_meets_an_advantage():
 # --- sensitivities and what is spent, by the ledger
 
 
-@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes"])
+@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes", "rff_density", "ulsif"])
 @pytest.mark.parametrize("adjacency", ADJACENCIES)
 def test_the_noise_goes_with_the_adjacency(name, adjacency):
     of = protected(CASES[name], adjacency=adjacency)
     mechanism = of.scorer.mechanism
-    factor = {"gaussian_mean": 2.0, "centroid_votes": math.sqrt(2)}[name]
+    factor = 2.0 if name in ("gaussian_mean", "rff_density") else math.sqrt(2)
     per_clip = factor if adjacency == "replace_one" else 1.0
     assert mechanism.sigma == pytest.approx(per_clip * mechanism.clip / mu_of_epsilon(2.0, DELTA))
     assert mechanism.denominator == (1 if adjacency == "add_remove" else N)
@@ -305,3 +309,48 @@ def test_the_words_of_a_report(case):
     stated = protected(case, fitted_on={"tuning": "public"}).protection
     assert stated.tuning == "stated: tuned on public"
     assert stated.assumptions["tuning"] == "stated: public"
+
+
+@pytest.mark.parametrize("name", ["rff_density", "ulsif"])
+def test_densities_pick_what_is_like_the_private_set_and_an_audit_does_not_break_them(name):
+    """Half of the pool is of the private kind. The adversary of the definition knows all but one.
+
+    64 shadows of 60 candidates: a lower bound is above its claim with probability .05 at most.
+    """
+    rng = np.random.default_rng(3)
+    private = rng.normal(1, 1, (60, 4))
+    public = np.concatenate([rng.normal(1, 1, (200, 4)), rng.normal(-1, 1, (200, 4))])
+    protection = ProtectSettings(
+        mechanism=name, adjacency="zero_out", budget=Budget(epsilon=2.0, delta=1e-3)
+    )
+    plan = Pipeline(
+        private=private,
+        public=public,
+        scorer="nearest",
+        select=TopK(k=100),
+        train=None,
+        protect=protection,
+        standardise="none",
+        threat=Threat(
+            observes=("scores",),
+            knows=("algorithm", "candidates", "memberships", "other candidates", "pool"),
+        ),
+        attack=AttackSettings(shadows=64),
+        seed=5,
+    )
+    result = audit(plan)
+    assert result.verdict.status != "audit invalid"
+    told = {one.attack: one.metrics for one in result.stages[0].attacks if one.metrics}
+    # mu of the claim: AUC of whoever knows all others is at most Phi(mu / sqrt 2)
+    limit = float(norm.cdf(mu_of_epsilon(2.0, 1e-3) / np.sqrt(2)))
+    assert 0.5 + (limit - 0.5) / 4 < told["known_others"].auc.value < limit + 0.02
+    assert result.claim is not None
+    assert not result.claim.refuted
+    made = plan.plan()
+    everyone = np.ones((1, 60), dtype=bool)
+    streams = Streams(9).for_shadows("shadow", (0,))
+    scores = made.scorer.fit(made.data.private, everyone, made.data.pool, streams=streams).score(
+        made.data.pool.features
+    )
+    picked = np.argsort(-scores[0])[:100]
+    assert (picked < 200).mean() > 0.8

@@ -28,6 +28,8 @@ from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 from curation_audit.pipelines.protection.protect import protect
 from curation_audit.pipelines.protection.releasing import make_release
+from curation_audit.pipelines.protection.rff_density import RffDensity
+from curation_audit.pipelines.protection.ulsif import Ulsif
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.nearest import Nearest
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
@@ -43,6 +45,8 @@ MECHANISMS: dict[str, tuple[str, Any]] = {
     "gaussian_mean, whitened": ("gaussian_mean", GaussianMean(whiten=True)),
     "gaussian_mean, centred": ("gaussian_mean", GaussianMean(center=True)),
     "centroid_votes": ("centroid_votes", CentroidVotes(clusters=6)),
+    "rff_density": ("rff_density", RffDensity(frequencies=5)),
+    "ulsif": ("ulsif", Ulsif(centers=6)),
     "dp_gd": ("dp_gd", DpGd(steps=3, expected_units=100.0)),
     "dp_sgd": ("dp_sgd", DpSgd(steps=3, sampling_rate=0.2, expected_units=20.0)),
     "gaussian_mean + noisy_top_k": ("gaussian_mean + noisy_top_k", None),
@@ -306,7 +310,7 @@ def exact_and_made(name: str, n: int, adjacency: str):
 
 
 @pytest.mark.parametrize("adjacency", ["zero_out", "add_remove", "replace_one"])
-@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes"])
+@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes", "rff_density", "ulsif"])
 def test_the_noise_is_as_large_as_the_claim_needs(name, adjacency):
     """200 releases: squares over the variance that the claim needs against chi-squared.
 
@@ -318,7 +322,7 @@ def test_the_noise_is_as_large_as_the_claim_needs(name, adjacency):
     of, exact, found = exact_and_made(name, n, adjacency)
     assert isinstance(of.claim, GaussianClaim)
     clip = of.scorer.mechanism.clip
-    replaced = math.sqrt(2) if name == "centroid_votes" else 2.0
+    replaced = math.sqrt(2) if name in ("centroid_votes", "ulsif") else 2.0
     sensitivity = clip * (replaced if adjacency == "replace_one" else 1.0)
     denominator = 1 if adjacency == "add_remove" else N
     sigma = sensitivity / of.claim.mu / denominator

@@ -37,7 +37,8 @@ from tests.pipelines.protected import CASES, Case, pool_rows, protected, site_of
 
 ADJACENCIES = ("add_remove", "zero_out", "replace_one")
 POOL = pool_rows()
-SUMS = [name for name in CASES if name.startswith(("gaussian_mean", "centroid_votes"))]
+PLAIN_SUMS = ("gaussian_mean", "centroid_votes", "rff_density", "ulsif")
+SUMS = [name for name in CASES if name.startswith(PLAIN_SUMS)]
 SELECTIONS = {
     "gumbel": CASES["noisy_top_k, gumbel"],
     "exponential": CASES["noisy_top_k, exponential"],

@@ -11,6 +11,8 @@ from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.module_sgd import ModuleSgd
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
+from curation_audit.pipelines.protection.rff_density import RffDensity
+from curation_audit.pipelines.protection.ulsif import Ulsif
 
 MECHANISMS: Final[dict[str, type[Any]]] = {
     "centroid_votes": CentroidVotes,
@@ -18,6 +20,8 @@ MECHANISMS: Final[dict[str, type[Any]]] = {
     "dp_sgd": DpSgd,
     "gaussian_mean": GaussianMean,
     "module_sgd": ModuleSgd,
+    "rff_density": RffDensity,
+    "ulsif": Ulsif,
 }
 """Private scorers; ``NAME + noisy_top_k`` puts noise on the selection, too."""
 
