@@ -11,7 +11,8 @@ from curation_audit.releases.public_maps import MeanMap, PublicMap, VotesMap
 def arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
     """What a map is made of; raises ``TypeError`` for one that has no file."""
     if isinstance(public, VotesMap):
-        return {"centroids": public.centroids, "sizes": public.sizes}
+        arrays = {"centroids": public.centroids, "sizes": public.sizes}
+        return arrays if public.votes == 1 else {**arrays, "votes": np.array(public.votes)}
     if isinstance(public, FourierMap):
         return {"frequencies": public.frequencies}
     if isinstance(public, RatioMap):
@@ -27,7 +28,10 @@ def arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
 def map_of(name: str, arrays: Mapping[str, np.ndarray]) -> PublicMap:
     """The inverse of ``arrays_of``; raises ``ValueError`` or ``KeyError`` for anything else."""
     if name == VotesMap.name:
-        return VotesMap(arrays["centroids"], arrays["sizes"])
+        votes = int(arrays["votes"]) if "votes" in arrays else 1
+        if not 1 <= votes <= len(arrays["centroids"]):
+            raise ValueError("more votes than centroids, or none")
+        return VotesMap(arrays["centroids"], arrays["sizes"], votes)
     if name == FourierMap.name:
         return FourierMap(_matrix(arrays["frequencies"]))
     if name == RatioMap.name:

@@ -114,19 +114,22 @@ class MeanMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VotesMap:
-    """A vote of every private row for the nearest of some public centroids.
+    """Votes of every private row for the nearest of some public centroids.
 
     A pool row reads the votes for its own centroid over the number of pool rows there: a density
-    ratio. ``centroids`` (c, d) have length one, ``sizes`` (c,) count pool rows.
+    ratio. ``centroids`` (c, d) have length one, ``sizes`` (c,) count pool rows. Every private row
+    votes for exactly ``votes`` different centroids, each by ``1 / sqrt(votes)``: a row's vector
+    has length one whatever the row.
     """
 
     name: ClassVar[str] = "centroid_votes"
     nonnegative: ClassVar[bool] = True
     centroids: Floats
     sizes: Indices
+    votes: int = 1
 
     @classmethod
-    def of_pool(cls, pool: Features, clusters: int, seed: int) -> "VotesMap":
+    def of_pool(cls, pool: Features, clusters: int, seed: int, votes: int = 1) -> "VotesMap":
         """K-means on the pool's rows of length one, or on some of many, by a public seed."""
         from sklearn.cluster import KMeans
 
@@ -137,11 +140,20 @@ class VotesMap:
         found = KMeans(clusters, n_init=1, random_state=seed).fit(rows)
         centroids = np.asarray(unit_rows(found.cluster_centers_), dtype=np.float64)
         nearest = _nearest(pool, centroids)
-        return cls(centroids, np.bincount(nearest, minlength=len(centroids)))
+        return cls(centroids, np.bincount(nearest, minlength=len(centroids)), votes)
 
     def contribution(self, features: Features) -> Floats:
-        """One-hot, (rows, d) -> float64 (rows, c)."""
-        return self._one_hot(features)
+        """Votes, (rows, d) -> float64 (rows, c)."""
+        if self.votes == 1:
+            return self._one_hot(features)
+        found = np.zeros((len(features), len(self.centroids)))
+        for at in range(0, len(features), ROWS_PER_BLOCK):
+            block = slice(at, at + ROWS_PER_BLOCK)
+            with np.errstate(over="ignore", invalid="ignore"):  # as for the nearest
+                near = features[block].astype(np.float64) @ self.centroids.T
+            chosen = np.argpartition(-near, self.votes - 1, axis=1)[:, : self.votes]
+            np.put_along_axis(found[block], chosen, 1 / np.sqrt(self.votes), axis=1)
+        return found
 
     def query(self, features: Features) -> Features:
         """One-hot over the centroid's size, (rows, d) -> (rows, c)."""
@@ -155,7 +167,8 @@ class VotesMap:
 
     def describe(self) -> dict[str, Any]:
         """Digests of the public arrays."""
-        return {"centroids": digest(self.centroids), "sizes": digest(self.sizes)}
+        arrays = {"centroids": digest(self.centroids), "sizes": digest(self.sizes)}
+        return arrays if self.votes == 1 else {**arrays, "votes": self.votes}
 
     def _one_hot(self, features: Features) -> Floats:
         votes = np.zeros((len(features), len(self.centroids)))

@@ -70,6 +70,9 @@ CASES = {
         mechanism="gaussian_mean", scorer=MEAN, settings=GaussianMean(clip=0.7, center=True)
     ),
     "centroid_votes": Case(mechanism="centroid_votes", scorer=NEAREST, settings=VOTES),
+    "centroid_votes, three": Case(
+        mechanism="centroid_votes", scorer=NEAREST, settings=CentroidVotes(clusters=7, votes=3)
+    ),
     "rff_density": Case(mechanism="rff_density", scorer=NEAREST, settings=DENSITY),
     "ulsif": Case(mechanism="ulsif", scorer=LOGIT, settings=RATIO),
     "ulsif, clipped": Case(

@@ -45,6 +45,7 @@ MECHANISMS: dict[str, tuple[str, Any]] = {
     "gaussian_mean, whitened": ("gaussian_mean", GaussianMean(whiten=True)),
     "gaussian_mean, centred": ("gaussian_mean", GaussianMean(center=True)),
     "centroid_votes": ("centroid_votes", CentroidVotes(clusters=6)),
+    "centroid_votes, three": ("centroid_votes", CentroidVotes(clusters=6, votes=3)),
     "rff_density": ("rff_density", RffDensity(frequencies=5)),
     "ulsif": ("ulsif", Ulsif(centers=6)),
     "dp_gd": ("dp_gd", DpGd(steps=3, expected_units=100.0)),

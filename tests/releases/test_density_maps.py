@@ -14,6 +14,7 @@ from curation_audit.releases.density_maps import (
     median_distance,
     scored_in_blocks,
 )
+from curation_audit.releases.public_maps import VotesMap
 
 RNG = np.random.default_rng(0)
 POOL = RNG.normal(size=(300, 3))
@@ -107,6 +108,21 @@ def test_the_width_is_the_median_distance_of_the_pool():
     assert found == pytest.approx(np.median(cdist(POOL, POOL)[np.triu_indices(300, 1)]), rel=0.1)
     assert median_distance(np.ones((5, 2)), 0) == 1
     assert median_distance(POOL[:1], 0) == 1
+
+
+def test_a_row_casts_exactly_so_many_different_votes():
+    """For the centroids nearest by angle; two rows without a common one are sqrt(2) apart."""
+    of = VotesMap.of_pool(POOL, 20, 0, votes=4)
+    found = of.contribution(PRIVATE)
+    assert ((found > 0).sum(axis=1) == 4).all()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-12)
+    nearest = np.argsort(-PRIVATE @ of.centroids.T, axis=1)[:, :4]
+    for row, expected in zip(found, nearest, strict=True):
+        assert set(np.flatnonzero(row)) == set(expected)
+    opposite = of.contribution(np.array([[5.0, 0, 0], [-5.0, 0, 0]]))
+    mechanism = GaussianSum(clip=1.0, mu=1.0, adjacency="replace_one", nonnegative=True)
+    moved = np.linalg.norm(opposite[0] - opposite[1])
+    assert moved == pytest.approx(mechanism.sum_sensitivity, rel=1e-9)
 
 
 def test_no_rows_have_no_scores():

@@ -18,16 +18,22 @@ class CentroidVotes:
     """Settings of the votes.
 
     ``clusters``: how many the pool falls into; fewer have more votes each, and so less noise beside
-    them. ``clip``: the largest length of a unit's vector of votes: one row has length 1.
+    them. ``votes``: for how many different clusters a row votes, the nearest ones; exactly so
+    many, as ``1 / sqrt(votes)`` each, so that one row has length 1 and more votes have no more
+    sensitivity: the votes of k nearest neighbours for public representatives. ``clip``: the
+    largest length of a unit's vector of votes.
     """
 
     name: ClassVar[str] = "centroid_votes"
     clusters: int = 32
+    votes: int = 1
     clip: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        checks.positive(clusters=self.clusters, clip=self.clip)
+        checks.positive(clusters=self.clusters, votes=self.votes, clip=self.clip)
+        if self.votes > self.clusters:
+            raise ValueError(f"votes must be at most clusters, got {self.votes}.")
 
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """One Gaussian release of a histogram."""
@@ -44,5 +50,5 @@ class CentroidVotes:
             denominator=site.public_units or 1,
             nonnegative=True,
         )
-        public = VotesMap.of_pool(site.pool.features, self.clusters, site.seed)
+        public = VotesMap.of_pool(site.pool.features, self.clusters, site.seed, self.votes)
         return noisy_sum(public, mechanism)
