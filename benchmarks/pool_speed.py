@@ -20,7 +20,7 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.training_speed import medians, table
+from benchmarks.training_speed import table, timed_in_turns
 from curation_audit import TopK
 from curation_audit.adapters.arrow import cut_of
 from curation_audit.auditing.chunks import one_thread
@@ -44,7 +44,7 @@ def stored_scores(folder: Path, n_rows: int, repeats: int, *, text: bool) -> Non
     def by_cut() -> object:
         return cut_of(pds.dataset(folder), TopK(k=PICKED), "uid")
 
-    times = medians({"pandas nlargest": (by_pandas, 1), "rising cut": (by_cut, 1)}, repeats)
+    times = timed_in_turns({"pandas nlargest": (by_pandas, 1), "rising cut": (by_cut, 1)}, repeats)
     table(times, "pandas nlargest")
 
 
@@ -66,7 +66,7 @@ def linear_scores(repeats: int) -> None:
         "decision_function, one by one": (one_by_one, 1.0),
         "one pass": (lambda: scorers.score(rows), 1.0),
     }
-    table(medians(ways, repeats), "decision_function, one by one")
+    table(timed_in_turns(ways, repeats), "decision_function, one by one")
 
 
 def main() -> None:

@@ -207,7 +207,7 @@ def peak_flops(seconds: float = 1.0) -> float:
     return max(found)
 
 
-def medians(
+def timed_in_turns(
     ways: Mapping[str, tuple[Callable[[], object], float]], repeats: int
 ) -> dict[str, list]:
     """Seconds of each way, in turns; each is multiplied by its factor."""
@@ -223,7 +223,7 @@ def medians(
 
 
 def table(times: Mapping[str, list[float]], baseline: str) -> None:
-    """Medians, and medians and ranges of the ratios within a repeat."""
+    """Medians, and timed_in_turns and ranges of the ratios within a repeat."""
     print(f"| way | seconds | times as fast as {baseline} |")
     print("|---|---|---|")
     for name, own in times.items():
@@ -261,7 +261,7 @@ def networks(setting: Setting, repeats: int, few: int) -> None:
                 n,
             ),
         }
-        times = medians(ways, repeats)
+        times = timed_in_turns(ways, repeats)
     table(times, "bare loop, one core")
     for name in ("ours, one core", "ours, two processes"):
         for other in (

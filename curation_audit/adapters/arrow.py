@@ -87,8 +87,9 @@ def best_so_far(batches: Iterable[pa.RecordBatch], k: int) -> list[pa.RecordBatc
     """Of a scored stream the rows whose score is the k-th best or better, in their order.
 
     Once there are k + 1 scores, a row below the least of them is never looked at again (one more
-    than k, so that a cut tells them from a pool of k rows); what is held are a few times k rows.
-    Rows without a score (NaN) are there only where scores are too few.
+    than k, so that a cut tells them from a pool of k rows); what is held are a few times k rows, or
+    131,072, and all that have just the k-th score. Rows without a score (NaN) are there only where
+    scores are too few.
     """
     kept: list[pa.RecordBatch] = []
     least, n_kept, most = -np.inf, 0, max(ROWS_KEPT * k, LIGHT_BATCH_ROWS)
@@ -107,12 +108,17 @@ def best_so_far(batches: Iterable[pa.RecordBatch], k: int) -> list[pa.RecordBatc
 
 def _kth_best(batches: list[pa.RecordBatch], k: int) -> float:
     """NaN where there are fewer scores."""
-    lowered = -np.concatenate([np.asarray(one.column(SCORE)) for one in batches])
+    lowered = -np.concatenate([_scores_of(one) for one in batches])
     return float(-np.partition(lowered, k - 1)[k - 1])
 
 
 def _at_least(batch: pa.RecordBatch, least: float) -> pa.RecordBatch:
-    return batch.filter(pa.array(np.asarray(batch.column(SCORE)) >= least))
+    return batch.filter(pa.array(_scores_of(batch) >= least))
+
+
+def _scores_of(batch: pa.RecordBatch) -> Floats:
+    """Float64; NaN where there is none."""
+    return np.asarray(batch.column(SCORE), dtype=np.float64)
 
 
 def keep(part: Part, cut: Cut, id: str | None = None) -> Part:

@@ -183,10 +183,11 @@ class RunSettings:
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
         one_of("run.backend", self.backend, ("local",))
-        if self.workers != "auto" and not (isinstance(self.workers, int) and self.workers >= 1):
-            raise SettingError(
-                "run.workers", f"found {self.workers!r}", "expected 1 or more, or auto"
-            )
+        # a truth value is a number to Python
+        counted = type(self.workers) is int and self.workers >= 1
+        if self.workers != "auto" and not counted:
+            expected = "expected 1 or more, or auto"
+            raise SettingError("run.workers", f"found {self.workers!r}", expected)
 
     @property
     def n_workers(self) -> int:

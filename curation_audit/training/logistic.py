@@ -74,11 +74,15 @@ class LogisticProblems:
 
     def loss(self, logits: Tensor, coefficients: Tensor) -> Tensor:
         """The objective of every problem, (S,)."""
+        # of a row that is sure and right the loss is small, and must not be a difference of two
         if logits.shape[2] == 1:
-            normaliser = torch.nn.functional.softplus(logits[..., 0])
+            z, t = logits[..., 0], self.targets[..., 0]
+            softplus = torch.nn.functional.softplus
+            each = torch.where(t > 0.5, softplus(-z) + (1 - t) * z, softplus(z) - t * z)
         else:
-            normaliser = torch.logsumexp(logits, dim=2)
-        fit = self.weights * (normaliser - (self.targets * logits).sum(dim=2))
+            own = (self.targets * logits).sum(dim=2, keepdim=True)
+            each = torch.logsumexp(logits - own, dim=2)
+        fit = self.weights * each
         ridge = 0.5 * (self.penalty[:, None] * coefficients.square()).sum(dim=(1, 2))
         return fit.sum(dim=1) + ridge
 
@@ -144,15 +148,16 @@ def fit_logistic(problems: LogisticProblems, tolerance: float | None = None) -> 
 
     Args:
         problems: the regressions. On one design with the same targets, where problems differ in
-            weights alone, most are solved together, from the average one; what does not arrive
-            that way, and all others, by L-BFGS with a line search.
+            weights alone and hold about as much as one another, most are solved together, from
+            the average one; what does not arrive that way, and all others, by L-BFGS with a line
+            search.
         tolerance: the size of the last preconditioned gradient relative to the coefficients; 1e-5
             (float32) or 1e-12 (float64) if not given.
 
-    The accuracy is reached as far as rounding lets it, and given up where steps gain no more: a
-    problem whose Hessian has the condition number K is solved to about K times the machine
-    precision. A problem that has converged is left alone, so that others do not change its
-    result beyond that accuracy.
+    The accuracy is reached as far as rounding lets it, and given up where steps gain no more: of
+    classes that can be separated, with next to no penalty, coefficients are less sure than that.
+    A problem that has converged is left alone, so that others do not change its result beyond its
+    accuracy.
     """
     if tolerance is None:
         tolerance = TOLERANCE[problems.design.dtype]
@@ -173,9 +178,20 @@ def fit_logistic(problems: LogisticProblems, tolerance: float | None = None) -> 
         coefficients = near.coefficients.permute(2, 0, 1).contiguous()
         left = ~near.arrived
     if left.any():
-        start = torch.where(coefficients[left].isfinite(), coefficients[left], 0)
-        coefficients[left] = _by_line_search(problems.of(left), start, tolerance)
+        rest = problems.of(left)
+        start = _better_start(rest, coefficients[left])
+        coefficients[left] = _by_line_search(rest, start, tolerance)
     return coefficients
+
+
+def _better_start(problems: LogisticProblems, guess: Tensor) -> Tensor:
+    """The guess (S, p, C) where its loss is less than that of zero."""
+    zero = torch.zeros_like(guess)
+    guess = torch.where(guess.isfinite().flatten(1).all(dim=1)[:, None, None], guess, zero)
+    better = problems.loss(problems.logits(guess), guess) < problems.loss(
+        problems.logits(zero), zero
+    )
+    return torch.where(better[:, None, None], guess, zero)
 
 
 def _by_line_search(problems: LogisticProblems, start: Tensor, tolerance: float) -> Tensor:
@@ -228,7 +244,8 @@ def _lbfgs_round(
         loss, previous, gradient = problems.loss(logits, x), gradient, problems.gradient(logits, x)
         steps = [*steps[-HISTORY + 1 :], step]
         changes = [*changes[-HISTORY + 1 :], gradient - previous]
-    return x, (loss_before - loss) / loss.abs().clamp(min=1), active
+    least = torch.finfo(loss.dtype).tiny
+    return x, (loss_before - loss) / loss.abs().clamp(min=least), active
 
 
 def _step_length(

@@ -131,7 +131,10 @@ def train_perceptrons(
     recipe: Recipe,
     validation: Validation | None = None,
 ) -> Trained:
-    """As ``train_in_step``, and to its result: on a CPU some networks at a time, in its cache."""
+    """As ``train_in_step``, and to its result: on a CPU some networks at a time, in its cache.
+
+    There each network's real rows have to come first in its orders.
+    """
     if validation is not None or examples.rows.device.type != "cpu":
         return train_in_step(networks, parameters, examples, orders, recipe, validation)
     found = train_in_cache(

@@ -2,8 +2,9 @@
 
 The steps are those of ``train_in_step``, with everything in place. A batch is one network's own,
 of its own size, and so is every product: a network ends up the same to the bit, whatever else is
-trained beside it. Inputs carry a one, so that a bias is the last row of its weights; but the last
-layer works on classes by rows, of which sums over the classes are fast, and has its bias beside.
+trained beside it (with as many BLAS threads; an audit has one). Inputs carry a one, so that a bias
+is the last row of its weights; but the last layer works on classes by rows, of which sums over the
+classes are fast, and has its bias beside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,8 @@ def train_in_cache(
             not count comes last.
         recipe: batches, optimiser and learning rates. It is not stopped early.
     """
+    if rows.place.size and not 0 <= rows.place.min() <= rows.place.max() < len(rows.features):
+        raise ValueError(f"place must be within the {len(rows.features)} rows.")
     features, targets = rows.features, np.ascontiguousarray(rows.targets.T)
     if len(layers) > 1:
         features = np.concatenate([features, np.ones_like(features[:, :1])], axis=1)
@@ -62,7 +65,11 @@ def train_in_cache(
     n_together = networks_in_cache(layers)
     for at in range(0, len(by_size), n_together):
         mine = by_size[at : at + n_together]
-        few = _Few([Dense(one.weight[mine], one.bias[mine]) for one in layers], recipe)
+        few = _Few(
+            [Dense(one.weight[mine], one.bias[mine]) for one in layers],
+            recipe,
+            most=min(recipe.batch_size, int(rows.sizes[mine].max())),
+        )
         with np.errstate(over="ignore", invalid="ignore"):  # training that diverges ends in NaN
             for epoch, order in enumerate(orders):
                 places = np.take_along_axis(rows.place[mine], order[mine], axis=1)
@@ -74,7 +81,10 @@ def train_in_cache(
 
 
 def networks_in_cache(layers: Sequence[Dense]) -> int:
-    """How many networks fit with their gradients and the state of their optimiser."""
+    """How many networks fit, with as much again for gradients and for momentum.
+
+    What is left of a core's share of the caches is for activations; AdamW has more to keep.
+    """
     each = 3 * sum(one.weight[0].nbytes + one.bias[0].nbytes for one in layers)
     return int(np.clip(BYTES_IN_CACHE // max(1, each), 1, MOST_NETWORKS))
 
@@ -104,7 +114,7 @@ class _Few:
     ``inner`` are weights (n, i + 1, o) with the bias last, ``last`` (n, C, i), ``bias`` (n, C, 1).
     """
 
-    def __init__(self, layers: Sequence[Dense], recipe: Recipe) -> None:
+    def __init__(self, layers: Sequence[Dense], recipe: Recipe, most: int) -> None:
         *inner, last = layers
         self.inner = [np.concatenate([one.weight, one.bias], axis=1) for one in inner]
         self.last = np.ascontiguousarray(last.weight.transpose(0, 2, 1))
@@ -113,7 +123,7 @@ class _Few:
         self.gradients = [np.empty_like(one) for one in self.parameters]
         kind = _Momentum if recipe.optimiser == "sgd" else _AdamW
         self.optimiser = kind(recipe, self.parameters)
-        shape, like = (len(self.last), recipe.batch_size), self.last.dtype
+        shape, like = (len(self.last), most), self.last.dtype
         # with their ones, but for what enters the last layer
         self.inputs = [np.ones((*shape, one.shape[1]), like) for one in self.inner]
         self.inputs.append(np.ones((*shape, self.last.shape[2]), like))

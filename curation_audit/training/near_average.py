@@ -19,9 +19,9 @@ MOST_STEPS: Final = 60
 NEWTON_STEPS: Final = 8
 ENOUGH_NEWTON: Final = 0.05
 DIVERGED: Final = 4.0
-STUCK_BELOW: Final = 30.0
-PATIENCE: Final = 4
-FALLS: Final = 0.8
+STUCK_BELOW: Final = 10.0
+PATIENCE: Final = 6
+LIKE_AVERAGE: Final = 2.0
 WORTH_A_COPY: Final = 0.5
 MOST_COEFFICIENTS_OF_FULL_HESSIAN: Final = 1024
 
@@ -107,7 +107,10 @@ def from_average(problems: SharedProblems, tolerance: float) -> Near:
     coefficients = start.repeat(1, 1, n_problems)
     arrived = torch.zeros(n_problems, dtype=torch.bool, device=start.device)
     numbers = torch.arange(n_problems, device=start.device)
-    going = torch.ones_like(arrived)  # of the columns that are still computed
+    # of the columns that are still computed; whoever holds far less or more than the average has
+    # another Hessian, by which directions would have to be measured
+    total, typical = problems.weights.sum(dim=0), mean.sum()
+    going = (total >= typical / LIKE_AVERAGE) & (total <= typical * LIKE_AVERAGE)
     steps = _Steps.start(problems, coefficients)
     for _ in range(MOST_STEPS):
         direction, size = steps.direction(factor)
@@ -186,8 +189,7 @@ class _Pair:
 class _Steps:
     """Where problems stand, (p, C, S), and what their last steps changed.
 
-    ``least`` (S,) is the size of the least direction, ``since`` int64 (S,) how many steps ago it
-    last fell by much.
+    ``least`` (S,) is the size of the least direction, ``since`` int64 (S,) how many steps ago.
     """
 
     problems: SharedProblems
@@ -206,7 +208,7 @@ class _Steps:
 
     def seen(self, size: Tensor) -> "_Steps":
         """With the sizes of the directions there, (S,)."""
-        since = torch.where(size < FALLS * self.least, 0, self.since + 1)
+        since = torch.where(size < self.least, 0, self.since + 1)
         return replace(self, least=torch.minimum(self.least, size), since=since)
 
     def direction(self, factor: Tensor) -> tuple[Tensor, Tensor]:

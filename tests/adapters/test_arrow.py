@@ -339,3 +339,13 @@ def test_of_many_rows_few_are_held():
     held = np.concatenate([np.asarray(one.column("dp_score")) for one in best])
     assert len(held) < 1100
     assert set(np.sort(scores)[-100:]) <= set(held)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64", "int32", "float32", "float16"])
+def test_the_best_so_far_of_any_kind_of_number(dtype):
+    """Negated, an unsigned 0 would be the best."""
+    scores = np.random.default_rng(0).integers(0, 100, 3000).astype(dtype)
+    table = pa.table({"dp_score": scores, "uid": np.arange(3000)})
+    with patch.object(arrow, "LIGHT_BATCH_ROWS", 100):
+        found = cut_of(table, TopK(k=50), "uid")
+    assert found == select(scores, TopK(k=50), np.arange(3000))

@@ -431,7 +431,7 @@ def test_no_more_processes_are_started_than_there_are_cores(monkeypatch, asked, 
     assert RunSettings(workers=asked).n_workers == started
 
 
-@pytest.mark.parametrize("workers", [0, -1, "many", 1.5])
+@pytest.mark.parametrize("workers", [0, -1, "many", 1.5, True])
 def test_numbers_of_processes_that_are_none(workers):
     with pytest.raises(InputError, match="expected 1 or more, or auto"):
         RunSettings(workers=workers)

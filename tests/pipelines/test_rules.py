@@ -1,6 +1,7 @@
 """Selection rules against the plain reference, with many ties."""
 
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from curation_audit.checks import InputError
 from curation_audit.pipelines.base import Rows, SelectionRule
-from curation_audit.pipelines.rules import RULES
+from curation_audit.pipelines.rules import RULES, top
 from curation_audit.pipelines.rules.cut import select, tie_order
 from curation_audit.pipelines.rules.levels import Nonnegative, OccupiedClusters, ScoreRange
 from curation_audit.pipelines.rules.per_group import PerGroup
@@ -324,12 +325,18 @@ FEW_SCORES = st.sampled_from([0.0, 1.0, 2.0, -1.0, math.inf, -math.inf, math.nan
     ),
     seed=st.integers(0, 99),
     share=st.floats(0.01, 1),
+    in_cache=st.sampled_from([1, 20, 2**19]),
 )
-def test_the_best_rows_are_the_first_of_the_whole_ranking(scores, seed, share):
-    """Without sorting: ties, infinite scores and rows without one included."""
+def test_the_best_rows_are_the_first_of_the_whole_ranking(scores, seed, share, in_cache):
+    """Without sorting, in blocks: ties, infinite scores and rows without one included."""
     n_pool = scores.shape[1]
     ties, k = np.random.default_rng(seed).permutation(n_pool), max(1, round(share * n_pool))
     expected = picks_of(ranking(scores, ties)[:, :k], n_pool)
-    found = best_rows(scores, ties, k)
+    with patch.object(top, "NUMBERS_IN_CACHE", in_cache):
+        found = best_rows(scores, ties, k)
     np.testing.assert_array_equal(found.indices, expected.indices)
     np.testing.assert_array_equal(found.offsets, expected.offsets)
+
+
+def test_no_shadows_pick_nothing():
+    assert best_rows(np.zeros((0, 5)), np.arange(5), 2).n_shadows == 0

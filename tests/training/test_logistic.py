@@ -10,6 +10,7 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from curation_audit.training.logistic import LogisticProblems, fit_logistic
+from curation_audit.training.near_average import MOST_COEFFICIENTS_OF_FULL_HESSIAN
 
 EXACT, SINGLE = 1e-10, 1e-4
 N, D, S = 90, 5, 6
@@ -217,3 +218,65 @@ def test_the_stated_accuracy_is_reached(rng, design, labels, dtype, claimed):
         gradient = design.T @ (weights[s] * (p - labels)) + found[s]
         hessian = (design.T * (weights[s] * p * (1 - p))) @ design + np.eye(D + 1)
         assert off(np.linalg.solve(hessian, gradient) + found[s], found[s]) < 2 * claimed
+
+
+def separable(n_classes, n=300, p=8):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(n, p))
+    labels = (rows @ rng.normal(size=(p, n_classes))).argmax(axis=1)
+    return rows, labels, (rng.random((40, n)) < 0.5).astype(float)
+
+
+def off_by(found, expected):
+    """The largest difference relative to the largest coefficient, of each problem."""
+    sizes = 1 + np.abs(expected).max(axis=(1, 2))
+    return np.abs(found - expected).max(axis=(1, 2)) / sizes
+
+
+@pytest.mark.parametrize("l2", [1e-4, 1e-3, 1e-2, 1.0])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_many_problems_with_little_to_hold_them_are_solved_as_one_by_one(n_classes, l2):
+    """Float32 from the average problem, against each alone in float64 on a design of its own."""
+    rows, labels, held = separable(n_classes)
+    targets = labels[:, None] if n_classes == 2 else np.eye(n_classes)[labels]
+    found = fitted(rows, targets[None], held, l2, torch.float32)
+    alone = np.concatenate([fitted(rows[None], targets[None], one[None], l2) for one in held[:10]])
+    assert off_by(found[:10], alone).max() < 3e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_shadow_that_holds_far_less_than_others_is_not_taken_for_one_of_them(dtype):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(3000, 11))
+    labels = (rows[:, 0] + rng.normal(size=3000) > 0).astype(float)
+    held = (rng.random((8, 3000)) < 0.5).astype(float)
+    held[3], held[4] = 0, np.arange(3000) < 3
+    found = fitted(rows, labels[None, :, None], held, 0.01, dtype)
+    np.testing.assert_allclose(found[3], 0, atol=1e-12)
+    alone = fitted(rows[None], labels[None, :, None], held[4:5], 0.01)
+    assert off_by(found[4:5], alone).max() < 1e-4
+
+
+@pytest.mark.parametrize("l2", [0.1, 1.0])
+def test_more_coefficients_than_a_whole_hessian_is_made_for(l2):
+    rng = np.random.default_rng(2)
+    rows, classes = rng.normal(size=(120, 110)), rng.integers(0, 10, 120)
+    held, targets = (rng.random((6, 120)) < 0.5).astype(float), np.eye(10)[classes]
+    assert MOST_COEFFICIENTS_OF_FULL_HESSIAN < 110 * 10
+    found = fitted(rows, targets[None], held, l2)
+    for s in (0, 5):
+        classifier = LogisticRegression(
+            C=1 / l2, fit_intercept=False, solver="newton-cholesky", tol=1e-10, max_iter=200
+        ).fit(rows[held[s] > 0], classes[held[s] > 0])
+        expected = np.zeros((110, 10))
+        expected[:, classifier.classes_] = classifier.coef_.T
+        mine = found[s] - found[s].mean(axis=1, keepdims=True)
+        assert np.abs(mine - (expected - expected.mean(axis=1, keepdims=True))).max() < 1e-5
+
+
+def test_one_of_many_in_float32_is_what_it_is_alone():
+    rows, labels, held = separable(3)
+    targets = np.eye(3)[labels][None]
+    together = fitted(rows, targets, held, 1e-2, torch.float32)
+    alone = fitted(rows, targets, held[:1], 1e-2, torch.float32)
+    assert off_by(alone, together[:1]).max() < 2e-4

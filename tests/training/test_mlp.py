@@ -230,3 +230,11 @@ def test_so_many_networks_at_a_time_as_fit():
     # three times 4 * 128 * 129 bytes: ten of them are 2 MiB
     assert networks_in_cache(layers(128)) == 10
     assert networks_in_cache(layers(4096)) == 1
+
+
+def test_rows_that_are_not_there_are_refused():
+    layers, rows, targets, real, orders = problem([K] * S)
+    examples = examples_of(rows, targets, real)
+    examples.index[0, 0] = 10**6
+    with pytest.raises(ValueError, match="place must be within the 92 rows"):
+        train(layers, examples, orders, SETTINGS)

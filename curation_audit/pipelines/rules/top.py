@@ -92,8 +92,8 @@ def best_rows(scores: Scores, tie_order: Indices, k: int) -> Selection:
     """
     n_shadows, n_pool = scores.shape
     _at_most(k, n_pool)
-    step = max(1, NUMBERS_IN_CACHE // n_pool)
-    blocks = [scores[at : at + step] for at in range(0, n_shadows, step)]
+    step = max(1, NUMBERS_IN_CACHE // max(1, n_pool))
+    blocks = [scores[at : at + step] for at in range(0, max(1, n_shadows), step)]
     return Selection.concatenate([_best_of(some, tie_order, k) for some in blocks])
 
 
