@@ -74,7 +74,7 @@ def cut_of(source: Any, rule: Any, id: str | None = None) -> Cut:
         return select(np.empty(0), rule)
     if id is None:
         raise _no_ids()
-    if isinstance(source, pa.RecordBatchReader):
+    if _is_read_only_once(source):
         hint = "write the scores first, then pick from the files; or pick by a Cut or a Threshold"
         raise InputError("the source", "can be read only once", hint)
     schema, batches = _column_batches(source, [SCORE, id])
@@ -210,6 +210,18 @@ def _opened(source: Any, batch_rows: int) -> tuple[pa.Schema, Iterable[pa.Record
         return reader.schema, reader
     hint = "expected a pyarrow data set, table or reader, or an object with __arrow_c_stream__"
     raise InputError("the source", f"is a {type(source).__name__}", hint)
+
+
+def _is_read_only_once(source: Any) -> bool:
+    """Whether a stream is gone after it was read; its first batch is asked for twice to tell."""
+    if isinstance(source, pa.RecordBatchReader):
+        return True
+    if isinstance(source, pa.Table) or hasattr(source, "scanner"):
+        return False
+    first, second = (next(iter(_opened(source, BATCH_ROWS)[1]), None) for _ in range(2))
+    if first is None or second is None:
+        return first is not second
+    return not first.serialize().equals(second.serialize())  # a next batch; NaN equals itself here
 
 
 def _scanned(scanner: Any) -> Iterator[pa.RecordBatch]:

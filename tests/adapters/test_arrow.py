@@ -349,3 +349,21 @@ def test_the_best_so_far_of_any_kind_of_number(dtype):
     with patch.object(arrow, "LIGHT_BATCH_ROWS", 100):
         found = cut_of(table, TopK(k=50), "uid")
     assert found == select(scores, TopK(k=50), np.arange(3000))
+
+
+class OneShot:
+    """What another library gives that reads a network: each batch once."""
+
+    def __init__(self, table):
+        self.reader = table.to_reader(max_chunksize=2)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.reader.__arrow_c_stream__(requested_schema)
+
+
+def test_a_stream_that_is_gone_once_read_is_refused_not_emptied():
+    table = pa.table({"dp_score": [0.1, 0.5, 0.3], "uid": ["a", "b", "c"]})
+    with pytest.raises(InputError, match="can be read only once"):
+        pick(OneShot(table), TopK(k=2), "uid")
+    kept = pick(OneShot(table), Threshold(minimum=0.2), "uid").read_all()
+    assert kept["uid"].to_pylist() == ["b", "c"]
