@@ -11,7 +11,7 @@ import numpy as np
 from curation_audit.attacks.inversion import MOST_LEVERAGE
 from curation_audit.attacks.linear_scores import Moves
 from curation_audit.observations import RELATIVE_RANK, Knowledge, Linearisation
-from curation_audit.pipelines.base import ALWAYS_IN, CurationData, Scorer
+from curation_audit.pipelines.base import CurationData, Scorer
 from curation_audit.types import Evidence, Features, Floats, Inclusion, Indices, Scores
 
 NOT_STRAIGHT = 1e-3
@@ -160,20 +160,4 @@ def linearity(exact: Scores, linear: Scores) -> Floats:
 
 def fewer_candidates(data: CurationData, kept: Indices) -> CurationData:
     """The data with the candidates ``kept``, int64 (n,) ascending, and what is always in."""
-    private = data.private
-    place = np.full(private.n_candidates + 1, ALWAYS_IN, dtype=np.int64)
-    place[kept] = np.arange(len(kept))
-    rows = np.flatnonzero((private.unit == ALWAYS_IN) | np.isin(private.unit, kept))
-    fewer = replace(
-        private,
-        ids=tuple(private.ids[i] for i in rows),
-        features=private.features[rows],
-        unit=place[private.unit[rows]],
-        unit_ids=tuple(private.unit_ids[i] for i in kept),
-        labels=None if private.labels is None else private.labels[rows],
-        groups={name: tuple(values[i] for i in kept) for name, values in private.groups.items()},
-        owner=None
-        if private.owner is None
-        else np.unique(private.owner[rows], return_inverse=True)[1],
-    )
-    return replace(data, private=fewer)
+    return replace(data, private=data.private.only(kept))

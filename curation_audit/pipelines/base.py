@@ -5,7 +5,7 @@ streams are arguments of calls, never fields.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -92,6 +92,25 @@ class PrivateRows:
     def n_candidates(self) -> int:
         """N."""
         return len(self.unit_ids)
+
+    def only(self, kept: Indices) -> "PrivateRows":
+        """The candidates ``kept``, int64 (n,) ascending, and the rows that are always in."""
+        place = np.full(self.n_candidates + 1, ALWAYS_IN, dtype=np.int64)
+        place[kept] = np.arange(len(kept))
+        rows = np.flatnonzero((self.unit == ALWAYS_IN) | np.isin(self.unit, kept))
+        owner = None
+        if self.owner is not None:
+            owner = np.unique(self.owner[rows], return_inverse=True)[1]
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            features=self.features[rows],
+            unit=place[self.unit[rows]],
+            unit_ids=tuple(self.unit_ids[i] for i in kept),
+            labels=None if self.labels is None else self.labels[rows],
+            groups={name: tuple(of[i] for i in kept) for name, of in self.groups.items()},
+            owner=owner,
+        )
 
     def row_inclusion(self, inclusion: Inclusion) -> Mask:
         """Which rows each shadow holds: bool (S, N) -> bool (S, rows)."""

@@ -26,6 +26,7 @@ from curation_audit.pipelines.protection.protect import (
     protect,
 )
 from curation_audit.pipelines.protection.rff_density import RffDensity
+from curation_audit.pipelines.protection.shard_votes import ShardVoting
 from curation_audit.pipelines.protection.ulsif import Ulsif
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -77,6 +78,12 @@ CASES = {
     "ulsif": Case(mechanism="ulsif", scorer=LOGIT, settings=RATIO),
     "ulsif, clipped": Case(
         mechanism="ulsif", scorer=LOGIT, settings=Ulsif(centers=7, clip=0.4, bandwidth=2.0)
+    ),
+    "shard_votes": Case(
+        mechanism="shard_votes", scorer=NEAREST, settings=ShardVoting(shards=4, picks=5)
+    ),
+    "shard_votes of logits": Case(
+        mechanism="shard_votes", scorer=LOGIT, settings=ShardVoting(shards=3, picks=5)
     ),
     "dp_gd": Case(mechanism="dp_gd", scorer=LOGIT, settings=GD),
     "dp_sgd": Case(mechanism="dp_sgd", scorer=LOGIT, settings=SGD, exact=False),
@@ -139,7 +146,8 @@ def site_of(case: Case, private: PrivateRows, pool: Rows, adjacency="zero_out") 
 
 def pool_makes_the_map(case: Case) -> bool:
     """Whether rows pass a map that is learnt from the pool."""
-    return case.mechanism != "module_sgd" and (case.settings is not None or case.scorer is LOGIT)
+    of_rows = ("module_sgd", "shard_votes")
+    return case.mechanism not in of_rows and (case.settings is not None or case.scorer is LOGIT)
 
 
 def protected(

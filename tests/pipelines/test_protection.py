@@ -70,7 +70,7 @@ def test_parts_describe_themselves_are_frozen_and_travel(case):
             setattr(part, dataclasses.fields(part)[0].name, None)
     for kind in MECHANISMS.values():
         with pytest.raises(dataclasses.FrozenInstanceError):
-            kind().clip = 3.0
+            setattr(kind(), dataclasses.fields(kind)[0].name, 3)
 
 
 def test_what_changes_results_changes_the_description(case):

@@ -12,6 +12,7 @@ from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.module_sgd import ModuleSgd
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 from curation_audit.pipelines.protection.rff_density import RffDensity
+from curation_audit.pipelines.protection.shard_votes import ShardVoting
 from curation_audit.pipelines.protection.ulsif import Ulsif
 
 MECHANISMS: Final[dict[str, type[Any]]] = {
@@ -21,6 +22,7 @@ MECHANISMS: Final[dict[str, type[Any]]] = {
     "gaussian_mean": GaussianMean,
     "module_sgd": ModuleSgd,
     "rff_density": RffDensity,
+    "shard_votes": ShardVoting,
     "ulsif": Ulsif,
 }
 """Private scorers; ``NAME + noisy_top_k`` puts noise on the selection, too."""
