@@ -39,7 +39,7 @@ class AnalyticModel:
     source: ClassVar[str] = "this project; influence after Koh & Liang 2017"
     cost: ClassVar[str] = "H trainings + H m p + H^2 Q C + H^3 + S p N, H analytic shadows"
 
-    shadows: int = 1024
+    shadows: int = 512
 
     def __post_init__(self) -> None:
         """Check the number of shadows."""

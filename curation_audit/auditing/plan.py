@@ -96,8 +96,8 @@ class AttackSettings:
     ``delta``: at which bounds on epsilon are stated.
     ``targets``: how many candidates are at stake; the other private rows are in every shadow.
     ``canaries``: made-up records are at stake instead, and all private rows are in every shadow.
-    ``analytic_models``: whether attacks may train models on picks of scorers that they draw, a
-    thousand of them; without a word where a model costs little (``logistic``).
+    ``analytic_models``: whether attacks may train models on picks of scorers that they draw,
+    512 of them; without a word where a model costs little (``logistic``).
     ``estimand``: what intervals of the AUC are about: these candidates in new shadows, or new
     candidates of the same kind too.
     """
