@@ -10,6 +10,7 @@ from scipy.special import logit
 from curation_audit.analytic.affine import AffineScores, Linear, fewer_candidates
 from curation_audit.analytic.red_flags import RedFlags, red_flags
 from curation_audit.analytic.stages import invert_stage
+from curation_audit.attacks.analytic_shadows import telling
 from curation_audit.auditing.curation import select_and_train
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
@@ -35,8 +36,6 @@ ForecastStage: TypeAlias = Literal["scores", "selection", "model"]
 TIMES: Final = (1, 2, 4, 10, 100)
 """Sizes that are always shown, in multiples of how many records a curation holds today."""
 N_ANALYTIC: Final[Mapping[ForecastStage, int]] = {"selection": 2048, "model": 512}
-MOST_OUTPUTS: Final = 4096
-LEAST_SPREAD: Final = 1e-3
 LEAST_SHARE: Final = 1e-6
 N_HALVES: Final = 3
 MOST_NEW: Final = 0.9
@@ -324,12 +323,8 @@ class StageOutputs:
         every = cls(plan, stage)
         rng = Streams(plan.seed).generator(f"columns of {stage}")
         coins = rng.random((64, plan.data.private.n_candidates)) < 0.5
-        spread = every(linear.scores(coins), range(len(coins))).std(axis=0)
-        least = LEAST_SPREAD * spread.max(initial=0)
-        columns = np.flatnonzero((spread > least) & (spread > 0))
-        if len(columns) > MOST_OUTPUTS:
-            columns = np.sort(np.argsort(-spread, kind="stable")[:MOST_OUTPUTS])
-        return replace(every, columns=columns)
+        outputs = every(linear.scores(coins), range(len(coins)))
+        return replace(every, columns=telling(outputs))
 
     def __call__(self, scores: Scores, trials: range) -> Floats:
         """Run the real code, with the noise of trials of these numbers."""
