@@ -37,7 +37,7 @@ from curation_audit.statistics.paired import PairedEvidence
 from curation_audit.streams import Streams
 from curation_audit.types import Floats, Inclusion, Scores
 
-FirstOrder: TypeAlias = Linear | CavityScores
+Linearised: TypeAlias = Linear | CavityScores
 Adversary: TypeAlias = Literal["auditor", "population", "dp"]
 KNOWS: Final[Mapping[Adversary, str]] = {
     "auditor": "the scores and all candidates, no coin",
@@ -152,7 +152,7 @@ class Prediction:
         return "prediction, checked on exact shadows" if checked else "prediction, not confirmed"
 
 
-def first_order_of(plan: AuditPlan) -> FirstOrder:
+def first_order_of(plan: AuditPlan) -> Linearised:
     """The plan's scorer to first order: a network's at trained references, or as ``linear_of``.
 
     Raises:
@@ -199,7 +199,7 @@ def check_shadows(n_shadows: int) -> None:
 
 
 def predicted(
-    plan: AuditPlan, first_order: FirstOrder, shadows: tuple[Inclusion, Scores] | None
+    plan: AuditPlan, first_order: Linearised, shadows: tuple[Inclusion, Scores] | None
 ) -> Prediction:
     """As ``predict``, of a scorer to first order, checked on coins (S, N) and scores (S, m)."""
     affine = first_order.affine()
@@ -242,7 +242,7 @@ def told_by(affine: AffineScores, fpr: tuple[float, ...]) -> tuple[Told, ...]:
 
 
 def spot_check(
-    affine: AffineScores, first_order: FirstOrder, inclusion: Inclusion, scores: Scores
+    affine: AffineScores, first_order: Linearised, inclusion: Inclusion, scores: Scores
 ) -> SpotCheck:
     """Compare a prediction with shadows that were really fitted."""
     seen = first_order.seen(scores)

@@ -14,8 +14,8 @@ ASSUMES: Final = (
     "law assumes that further records are of the same kind and bring no new directions, that the "
     "adversary knows all candidates, and that a stage hides the same share of what coins move "
     "whatever their number. Ranges run between the laws of both ends of the interval measured "
-    "today, and of a stage that hides as much as today instead; no theorem covers what is "
-    "extrapolated."
+    "today, of a stage that hides as much as today instead, and of how the variance of single "
+    "halves falls; no theorem covers what is extrapolated."
 )
 
 

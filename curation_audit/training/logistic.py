@@ -14,7 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from curation_audit.training.near_average import SharedProblems, from_average
+from curation_audit.training.near_average import (
+    MOST_COEFFICIENTS_OF_FULL_HESSIAN,
+    SharedProblems,
+    from_average,
+)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 HISTORY = 10
@@ -23,7 +27,6 @@ MAX_ROUNDS = 25
 MAX_HALVINGS = 25
 # Most problems end within the cheap rounds; a full Hessian helps those that do not, where it fits.
 CHEAP_ROUNDS = 2
-MOST_COEFFICIENTS_OF_FULL_HESSIAN = 1024
 # a round that lowers the loss by no more than this share of it has used the precision up
 LEAST_GAIN = {torch.float32: 2e-6, torch.float64: 0.0}
 

@@ -186,7 +186,10 @@ class _Few:
 
 
 class _Momentum:
-    """As ``optimisers.MomentumSgd``; the velocity is kept times the rate, which saves a pass."""
+    """As ``optimisers.MomentumSgd``; the velocity is kept times the rate, which saves a pass.
+
+    ``scale`` comes before every ``step``, with its rate: a new rate rescales the velocity.
+    """
 
     def __init__(self, recipe: Recipe, parameters: list[Features]) -> None:
         self.recipe, self.rate = recipe, recipe.rate(0)

@@ -13,16 +13,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
-ROWS_PER_BLOCK: Final = 2**18  # times the number of columns: what a block of logits holds
-HISTORY: Final = 6
+NUMBERS_PER_BLOCK: Final = 2**18  # of logits, which then stay in cache
+HISTORY: Final = 6  # steps that a direction remembers; more cost more than they save
 MOST_STEPS: Final = 60
-NEWTON_STEPS: Final = 8
-ENOUGH_NEWTON: Final = 0.05
-DIVERGED: Final = 4.0
-STUCK_BELOW: Final = 10.0
-PATIENCE: Final = 6
-LIKE_AVERAGE: Final = 2.0
-WORTH_A_COPY: Final = 0.5
+NEWTON_STEPS: Final = 8  # at most, for the average problem
+ENOUGH_NEWTON: Final = 0.05  # relative size of the last of them
+DIVERGED: Final = 4.0  # times the least direction so far: going astray
+STUCK_BELOW: Final = 10.0  # times the tolerance: where a stop or a jump is rounding's
+PATIENCE: Final = 6  # steps without a smaller direction
+LIKE_AVERAGE: Final = 2.0  # factor of the average weight within which a problem is like it
+WORTH_A_COPY: Final = 0.5  # share still going at which the others are dropped
 MOST_COEFFICIENTS_OF_FULL_HESSIAN: Final = 1024
 
 
@@ -43,11 +43,11 @@ class SharedProblems:
         return replace(self, weights=self.weights[:, who])
 
     def gradient(self, coefficients: Tensor) -> Tensor:
-        """(p, C, S) -> (p, C, S)."""
+        """Of all objectives, (p, C, S) -> (p, C, S)."""
         p, n_classes, n_problems = coefficients.shape
         flat = coefficients.reshape(p, n_classes * n_problems)
         found = self.penalty[:, None] * flat
-        step = max(64, ROWS_PER_BLOCK // max(1, flat.shape[1]))
+        step = max(64, NUMBERS_PER_BLOCK // max(1, flat.shape[1]))
         if self.design.device.type != "cpu":
             step = len(self.design)
         for at in range(0, len(self.design), step):
