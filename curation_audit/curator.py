@@ -25,6 +25,7 @@ from curation_audit.results import Adjacency
 from curation_audit.streams import Streams
 
 ROW: Final = "row"
+OFFERED: Final = ("mean", "classifier", "nearest", "centroid_votes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class Curator:
 
     def _check(self, budget: Any) -> None:
         """Mistakes of a call that would otherwise fail late, or be booked as another release."""
-        one_of("scorer", self.scorer, tuple(NATURAL))
+        one_of("scorer", self.scorer, OFFERED)
         one_of("standardise", self.standardise, ("public", "none"))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise SettingError("seed", f"found {self.seed!r}", "expected a whole number from 0 on")

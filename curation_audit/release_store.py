@@ -24,7 +24,7 @@ from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.protection.releasing import check_releasable, make_release
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
-from curation_audit.releases.maps_file import arrays_of
+from curation_audit.releases.maps_file import arrays_of, has_file
 from curation_audit.releases.release import Release
 from curation_audit.storage import (
     TEMPORARY,
@@ -214,7 +214,7 @@ def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterato
     scorer = protected.scorer
     of_map = (
         sum(array.nbytes for array in arrays_of(scorer.map).values())
-        if isinstance(scorer, NoisySum | PrivateClassifier)
+        if isinstance(scorer, NoisySum | PrivateClassifier) and has_file(scorer.map)
         else 0
     )
     held = stored.with_name(f"{stored.name}.room{TEMPORARY}")

@@ -1,11 +1,19 @@
 """Public maps as named arrays, for the file of a release."""
 
 from collections.abc import Mapping
+from typing import Final, TypeGuard
 
 import numpy as np
 
 from curation_audit.releases.density_maps import FourierMap, RatioMap
-from curation_audit.releases.public_maps import MeanMap, PublicMap, VotesMap
+from curation_audit.releases.public_maps import MeanMap, PublicMap, StatisticMap, VotesMap
+
+STORED: Final = (MeanMap, VotesMap, FourierMap, RatioMap)
+
+
+def has_file(of: StatisticMap) -> TypeGuard[PublicMap]:
+    """Whether rows can be scored by this map from a file alone."""
+    return isinstance(of, STORED)
 
 
 def arrays_of(public: PublicMap) -> dict[str, np.ndarray]:

@@ -12,6 +12,8 @@ from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.releases.maps_file import has_file
+from curation_audit.releases.public_maps import PublicMap
 from curation_audit.releases.release import Release
 from curation_audit.streams import Streams
 from curation_audit.training.dp_noise import ArrayNoise, SecretRandomness
@@ -45,11 +47,13 @@ def make_release(protected: Protected, data: CurationData) -> Release:
     if data.shift is None or data.scale is None:
         raise ValueError("the scaling of the features must be known.")
     everyone = np.ones((1, private.n_units), dtype=bool)
-    if isinstance(scorer, NoisySum):
+    if isinstance(scorer, NoisySum) and has_file(scorer.map):
+        public: PublicMap = scorer.map
         of = scorer.mechanism
         noisy = of.release(scorer.vectors(private), everyone, [SecureNoise()])[0]
         weights = on_grid(noisy, of.noise)
     elif isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
+        public = scorer.map
         fitted = scorer.fit_units(
             replace(private, features=private.features.astype(np.float64)),
             everyone,
@@ -65,7 +69,7 @@ def make_release(protected: Protected, data: CurationData) -> Release:
     else:
         raise TypeError(f"{type(scorer).__name__} cannot be released.")
     return Release(
-        map=scorer.map,
+        map=public,
         weights=weights,
         facts=_facts(protected),
         shift=data.shift,
@@ -90,15 +94,17 @@ def check_releasable(protected: Protected) -> None:
             "curate.protect.mechanism",
             f"{protected.protection.mechanism} puts noise on the selection only, so that its "
             "scorer must never leave",
-            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
+            "use gaussian_mean, centroid_votes, rff_density, ulsif, dp_gd or dp_sgd without hidden "
+            "layers",
         )
     scorer = protected.scorer
     linear = isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden
-    if not isinstance(scorer, NoisySum) and not linear:
+    if not linear and not (isinstance(scorer, NoisySum) and has_file(scorer.map)):
         raise InputError(
             "curate.protect.mechanism",
-            f"{protected.protection.mechanism} has no linear scorer to release",
-            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
+            f"{protected.protection.mechanism} has no scorer that a file could hold",
+            "use gaussian_mean, centroid_votes, rff_density, ulsif, dp_gd or dp_sgd without hidden "
+            "layers",
         )
 
 

@@ -113,6 +113,11 @@ class LessMap:
         shares: Floats = rates / rates.sum()
         return shares
 
+    @property
+    def n_classes(self) -> int:
+        """The pool's classes."""
+        return len(self.checkpoints[0].network[-1])
+
     def own_labels(self, features: Features) -> Labels:
         """The likeliest class at the last checkpoint."""
         rows = torch.tensor(features, device=resolve_device(self.device))
