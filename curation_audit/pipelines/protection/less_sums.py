@@ -60,7 +60,11 @@ class LessSums:
             clip=math.hypot(1.0, self.count_weight), mu=mu, adjacency=site.adjacency
         )
         part = noisy_sum(stack, mechanism)
-        scorer = NoisySubtasks(sums=NoisySum(map=stack, mechanism=mechanism), map=stack)
+        scorer = NoisySubtasks(
+            sums=NoisySum(map=stack, mechanism=mechanism),
+            map=stack,
+            shown=found.shown,
+        )
         return ScorerPart(scorer=scorer, event=part.event, sensitivity=part.sensitivity)
 
 

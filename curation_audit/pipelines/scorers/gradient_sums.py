@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.covariance import ledoit_wolf
 
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.observations import Linearisation
@@ -13,7 +14,7 @@ from curation_audit.pipelines.scorers.less import LessScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
-from curation_audit.types import Features, Floats, Inclusion, Labels
+from curation_audit.types import Features, Floats, Inclusion, Labels, Mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,12 +84,14 @@ class NoisySubtasks:
     """``score(x) = max_j <query(x), noisy sum_j / noisy count_j>``; the maximum is free.
 
     Subtasks whose noisy count is below ``least_count`` are left out, as their mean would be noise
-    blown up; the largest is never left out.
+    blown up; the largest is never left out. ``shown``: the means have few enough numbers for
+    attacks to recover them.
     """
 
     family: ClassVar[Family] = "other"
     sums: NoisySum
     map: SubtaskSums
+    shown: bool
 
     @property
     def name(self) -> str:
@@ -123,15 +126,56 @@ class NoisySubtasks:
     ) -> FittedScorers:
         """All S noisy stacks by one matrix product."""
         released = self.sums.released(private, inclusion, streams)
-        n = self.map.n_subtasks
-        counts = released[:, -n:] / self.map.count_weight
+        counts = self._counts(released)
         there = (counts >= self.least_count) | (counts == counts.max(axis=1, keepdims=True))
-        stacked = released[:, :-n].reshape(len(released), n, -1)
-        means = stacked / np.maximum(counts, self.least_count)[:, :, None]
+        means = self._sums(released) / np.maximum(counts, self.least_count)[:, :, None]
         return LessScorers(
             means.astype(private.features.dtype), there.astype(np.int64), self.map.query
         )
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
-        """Nothing: a maximum of ratios is not straight."""
-        return None
+        """The means where candidates are in by half, how each moves them, and the noise.
+
+        A ratio is taken by first order; blocks of subtasks that are too small stay as they are.
+        """
+        if not self.shown:
+            return None
+        vectors = self.sums.vectors(private)
+        moved = vectors[private.candidate_units]
+        half = (vectors.sum(axis=0) - moved.sum(axis=0) / 2)[None]
+        counts = self._counts(half)[0]
+        large = counts >= self.least_count
+        divisor = np.maximum(counts, self.least_count)
+        means = self._sums(half)[0] / divisor[:, None]
+        by_count = self._counts(moved)[:, :, None] * (means * large[:, None])
+        influence = ((self._sums(moved) - by_count) / divisor[:, None]).reshape(len(moved), -1)
+        second_moment = ledoit_wolf(influence, assume_centered=True)[0]
+        noise = self._noise(means, divisor, large)
+        return Linearisation(
+            reference=means.ravel(),
+            influence=influence,
+            covariance=len(influence) / 4 * second_moment + noise,
+            slopes=np.ones(means.size, dtype=bool),
+            noise=noise if self.mechanism.sigma > 0 else None,
+            blocks=means * large[:, None],
+        )
+
+    def _noise(self, means: Floats, divisor: Floats, large: Mask) -> Floats:
+        """Covariance of the noise of all means: their own, and that of what divides them."""
+        n, p = means.shape
+        noise = np.zeros((n, p, n, p))
+        for j in range(n):
+            of_count = large[j] / self.map.count_weight**2 * np.outer(means[j], means[j])
+            noise[j, :, j] = (np.eye(p) + of_count) / divisor[j] ** 2
+        found: Floats = self.mechanism.sigma**2 * noise.reshape(n * p, n * p)
+        return found
+
+    def _counts(self, stacks: Floats) -> Floats:
+        """From stacks (..., J p + J), in rows."""
+        counts: Floats = stacks[..., -self.map.n_subtasks :] / self.map.count_weight
+        return counts
+
+    def _sums(self, stacks: Floats) -> Floats:
+        """From stacks (..., J p + J), by subtask (..., J, p)."""
+        n = self.map.n_subtasks
+        return stacks[..., :-n].reshape(*stacks.shape[:-1], n, -1)
