@@ -21,6 +21,7 @@ from curation_audit.pipelines.protection.base import (
     Site,
 )
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
+from curation_audit.pipelines.protection.tuning import PaidTuning
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -51,7 +52,8 @@ class ProtectSettings:
     ``mechanism``: a private scorer of ``MECHANISMS``, ``noisy_top_k``, or both as
     ``NAME + noisy_top_k``. ``scorer`` and ``selection`` hold their own settings. ``unit``: what is
     protected, by default a candidate. ``fitted_on``: what steps outside of this tool were fitted
-    on; see ``dp/conditions.py``.
+    on; see ``dp/conditions.py``. ``tuning``: how settings of the private scorer are chosen by the
+    private set itself, if they are.
     """
 
     mechanism: str
@@ -61,6 +63,7 @@ class ProtectSettings:
     scorer: ScorerMechanism | None = None
     selection: NoisySelection | None = None
     fitted_on: Mapping[str, str] = field(default_factory=dict)
+    tuning: PaidTuning | None = None
 
     def __post_init__(self) -> None:
         """Check the words."""
@@ -131,8 +134,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
         selection = _selection(settings, site, rule, name)
         events = (selection.event,)
     scorer = _scorer(settings, site, name, events, noisy=noisy)
-    if scorer.event is not None:
-        events = (scorer.event, *events)
+    events = (*scorer.events, *events)
     ledger = Ledger(settings.adjacency, unit, events)
     claim = ledger.guarantee() if events else None
     epsilon = None if claim is None else claim.epsilon_at(budget.delta)
@@ -177,6 +179,8 @@ def _scorer(
 ) -> ScorerPart:
     if name is not None:
         mechanism = _mechanism(settings, name)
+        if settings.tuning is not None:  # which refuses what stands beside it
+            return settings.tuning.prepare(mechanism, settings.budget, beside, site)
         return mechanism.prepare(settings.budget, beside, site)
     if not noisy:
         raise SettingError(f"{PATH}.mechanism", "names nothing", "expected a mechanism")
@@ -218,6 +222,8 @@ def describe_protection(settings: ProtectSettings) -> dict[str, Any]:
     own = {} if settings.scorer is None else {"scorer": repr(settings.scorer)}
     noisy = {} if settings.selection is None else {"selection": repr(settings.selection)}
     words = {"mechanism": settings.mechanism, "adjacency": settings.adjacency}
+    if settings.tuning is not None:
+        own["tuning"] = repr(settings.tuning)
     return {**words, **budget, **own, **noisy, "fitted_on": dict(settings.fitted_on)}
 
 
@@ -246,7 +252,6 @@ def _described(
     if not ledger.events:
         notes.append("No noise: the mechanism and its clipping alone, and no guarantee at all.")
     private_scorer = parts_of(settings.mechanism)[0] is not None
-    tuned = settings.fitted_on.get("tuning")
     return Protection(
         mechanism=settings.mechanism,
         adjacency=settings.adjacency,
@@ -257,8 +262,22 @@ def _described(
         events=ledger.lines(budget.delta),
         sensitivities=tuple(part.sensitivity for part in (scorer, selection) if part is not None),
         notes=tuple(notes),
-        assumptions=assumptions(settings.fitted_on),
+        assumptions=_assumptions(settings),
         ablation=selection is not None and (settings.selection or NoisySelection()).force,
         noise_source=SEEDED,
-        tuning=UNPAID if tuned is None else f"stated: tuned on {tuned}",
+        tuning=_told_of_tuning(settings),
     )
+
+
+def _assumptions(settings: ProtectSettings) -> dict[str, str]:
+    told = assumptions(settings.fitted_on)
+    if settings.tuning is not None:
+        told["tuning"] = f"by this tool: {settings.tuning.line()}"
+    return told
+
+
+def _told_of_tuning(settings: ProtectSettings) -> str:
+    if settings.tuning is not None:
+        return f"paid for: {settings.tuning.line()}"
+    stated = settings.fitted_on.get("tuning")
+    return UNPAID if stated is None else f"stated: tuned on {stated}"

@@ -1,0 +1,192 @@
+"""Settings of a mechanism that are chosen by the private set, within the same budget."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from curation_audit.checks import SettingError, did_you_mean
+from curation_audit.dp.events import Event, Gaussian, PoissonGaussian
+from curation_audit.dp.tuning import Run, Runs
+from curation_audit.pipelines.protection.base import (
+    PATH,
+    Budget,
+    ScorerMechanism,
+    ScorerPart,
+    Site,
+    known_settings,
+)
+from curation_audit.pipelines.scorers.noisy_sum import NoisySum
+from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.rank_quality import RankQuality
+from curation_audit.pipelines.scorers.tuned import TunedScorer
+
+TUNING: Final = f"{PATH}.tuning"
+PUBLIC_ROWS: Final = 1000
+"""Rows of the pool that private rows are compared with; more tell hardly better choices apart."""
+MOST_CHOICES: Final = 256
+TUNABLE: Final = ("centroid_votes", "dp_gd", "gaussian_mean", "rff_density", "ulsif")
+UNTUNABLE: Final[Mapping[str, str]] = {
+    "shard_votes": "its counts are of pool rows, so that no private row has a score to compare",
+    "module_sgd": "it trains one module at a time; tune it on public rows",
+    "dp_sgd": "a run with sampled units is not one Gaussian release; use dp_gd, or tune it on "
+    "public rows",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidTuning:
+    """Settings ``over`` which a mechanism is tuned, by name, and how.
+
+    ``runs``: which combinations are run. ``share``: of a run's budget (its mu squared) that is
+    spent on telling how good the run is.
+    """
+
+    over: Mapping[str, tuple[Any, ...]]
+    runs: Runs
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check that there is something to choose, and the share."""
+        if not self.over:
+            raise SettingError(f"{TUNING}.over", "found nothing", "name settings and their values")
+        for name, values in self.over.items():
+            if not values or any(values.count(value) > 1 for value in values):
+                hint = "expected a list of different values: every run is paid for"
+                raise SettingError(f"{TUNING}.over.{name}", f"found {list(values)}", hint)
+        if not 2 <= self.n_choices <= MOST_CHOICES:
+            hint = f"expected 2 to {MOST_CHOICES}"
+            raise SettingError(f"{TUNING}.over", f"has {self.n_choices} combinations", hint)
+        if not 0 < self.share < 1:
+            raise SettingError(f"{TUNING}.share", f"found {self.share}", "expected one in (0, 1)")
+
+    @property
+    def n_choices(self) -> int:
+        """How many combinations of settings there are."""
+        return math.prod(len(values) for values in self.over.values())
+
+    def choices(self) -> tuple[dict[str, Any], ...]:
+        """All combinations of settings; the last setting changes first."""
+        combined = itertools.product(*self.over.values())
+        return tuple(dict(zip(self.over, values, strict=True)) for values in combined)
+
+    def line(self) -> str:
+        """What was chosen from, and what all of it costs, in words."""
+        return f"{', '.join(self.over)}: {self.runs.line(self.n_choices)}"
+
+    def prepare(
+        self, mechanism: ScorerMechanism, budget: Budget, beside: Sequence[Event], site: Site
+    ) -> ScorerPart:
+        """Calibrate all runs, so that the budget holds for the whole tuning.
+
+        Raises:
+            SettingError: for a mechanism that cannot be tuned, or what cannot be kept.
+        """
+        _check_tunable(mechanism, beside)
+        mu = self._mu_of_a_run(budget, site)
+        of_scorer = Budget(mu=mu * math.sqrt(1 - self.share), delta=budget.delta)
+        if budget.unlimited:
+            of_scorer = budget
+        parts = [one.prepare(of_scorer, (), site) for one in candidates(mechanism, self.choices())]
+        quality = RankQuality(
+            mu=mu * math.sqrt(self.share),
+            adjacency=site.adjacency,
+            n_public=min(PUBLIC_ROWS, len(site.pool)),
+            seed=site.seed,
+        )
+        events = () if budget.unlimited else self.runs.events([_run(p, quality) for p in parts])
+        return ScorerPart(
+            scorer=TunedScorer(
+                candidates=tuple(_scorer(part) for part in parts), quality=quality, runs=self.runs
+            ),
+            event=events[0] if events else None,
+            more=events[1:],
+            sensitivity=f"{_arguments(parts)}; the quality of a run: {_argument(quality)}",
+            notes=(*_notes(parts), *_seen(quality)),
+        )
+
+    def _mu_of_a_run(self, budget: Budget, site: Site) -> float:
+        if budget.unlimited:
+            return math.inf
+        try:
+            return self.runs.mu(budget.target(), self.n_choices, site.adjacency)
+        except ValueError as error:
+            raise SettingError(TUNING, str(error).rstrip(".")) from None
+
+
+def candidates(
+    mechanism: ScorerMechanism, choices: Sequence[Mapping[str, Any]]
+) -> tuple[ScorerMechanism, ...]:
+    """The mechanism with each choice of settings.
+
+    Raises:
+        SettingError: for a setting that it does not have, or a value that it refuses.
+    """
+    known = known_settings(type(mechanism))
+    made = []
+    for choice in choices:
+        for name in choice:
+            if name not in known:
+                hint = did_you_mean(name, known)
+                problem = f"is no setting of {mechanism.name}"
+                raise SettingError(f"{TUNING}.over.{name}", problem, hint)
+        try:
+            made.append(replace(mechanism, **choice))  # type: ignore[type-var]
+        except (TypeError, ValueError) as error:
+            if isinstance(error, SettingError):
+                raise
+            raise SettingError(f"{TUNING}.over", str(error).rstrip(".")) from None
+    return tuple(made)
+
+
+def _check_tunable(mechanism: ScorerMechanism, beside: Sequence[Event]) -> None:
+    if beside:
+        raise SettingError(
+            TUNING,
+            "stands beside noise on the selection",
+            "tune the private scorer alone: it covers its picks",
+        )
+    if mechanism.name not in TUNABLE:
+        why = UNTUNABLE.get(mechanism.name, "nobody has said what its runs spend together")
+        hint = f"{why} (expected one of {', '.join(TUNABLE)})"
+        raise SettingError(TUNING, f"found {mechanism.name}, which cannot be tuned", hint)
+
+
+def _scorer(part: ScorerPart) -> NoisySum | PrivateClassifier:
+    if not isinstance(part.scorer, NoisySum | PrivateClassifier):
+        raise TypeError(f"{type(part.scorer).__name__} cannot be tuned.")
+    return part.scorer
+
+
+def _run(part: ScorerPart, quality: RankQuality) -> Run:
+    if not isinstance(part.event, Gaussian | PoissonGaussian):
+        raise TypeError(f"{type(part.event).__name__} is not the event of a run.")
+    return Run(scorer=part.event, quality=quality.mechanism.event("quality"))
+
+
+def _arguments(parts: Sequence[ScorerPart]) -> str:
+    """Of the mechanism, once for each choice that has another."""
+    return "; or ".join(dict.fromkeys(part.sensitivity for part in parts))
+
+
+def _argument(quality: RankQuality) -> str:
+    return (
+        f"sensitivity {quality.mechanism.sum_sensitivity:g}, as each unit adds its AUC less 1/2, "
+        "whatever else is there"
+    )
+
+
+def _notes(parts: Sequence[ScorerPart]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(note for part in parts for note in part.notes))
+
+
+def _seen(quality: RankQuality) -> tuple[str, ...]:
+    """What differences the noise hides; without the number of units, which may be secret."""
+    sigma = quality.mechanism.sigma
+    if sigma == 0:
+        return ()
+    return (
+        f"The noise on the quality of a run is {sigma:.3g} units: settings whose AUC differs by "
+        "less than about that over the number of units are not told apart.",
+    )
