@@ -133,7 +133,7 @@ class RandomStopping:
             log_again = np.log1p(-1 / self.mean)
         else:
             log_again = np.log(-np.expm1(second * math.log(logarithmic_gamma(self.mean))))
-        return 1 + np.floor(np.log(first) / log_again).astype(np.int64)
+        return np.asarray(1 + np.floor(np.log(first) / log_again), dtype=np.int64)
 
     def drawn(self, n_choices: int, source: UniformSource) -> Indices:
         """First how many, then each uniformly and with replacement."""

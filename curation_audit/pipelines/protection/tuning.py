@@ -1,6 +1,7 @@
 """Settings of a mechanism that are chosen by the private set, within the same budget."""
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -98,7 +99,10 @@ class PaidTuning:
         events = () if budget.unlimited else self.runs.events([_run(p, quality) for p in parts])
         return ScorerPart(
             scorer=TunedScorer(
-                candidates=tuple(_scorer(part) for part in parts), quality=quality, runs=self.runs
+                candidates=tuple(_scorer(part) for part in parts),
+                settings=tuple(map(in_words, self.choices())),
+                quality=quality,
+                runs=self.runs,
             ),
             event=events[0] if events else None,
             more=events[1:],
@@ -113,6 +117,11 @@ class PaidTuning:
             return self.runs.mu(budget.target(), self.n_choices, site.adjacency)
         except ValueError as error:
             raise SettingError(TUNING, str(error).rstrip(".")) from None
+
+
+def in_words(choice: Mapping[str, Any]) -> str:
+    """A choice of settings, as a file would say it."""
+    return ", ".join(f"{name}: {json.dumps(value)}" for name, value in choice.items())
 
 
 def candidates(

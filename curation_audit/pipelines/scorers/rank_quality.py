@@ -52,7 +52,7 @@ class RankQuality:
 
     def exact(self, fitted: FittedScorers, private: PrivateRows, held: Mask, pool: Rows) -> Floats:
         """The sums without noise of R scorers, each of who holds bool (R, U), (R,)."""
-        finite = np.isfinite(private.features).all(axis=1)
+        finite: Mask = np.logical_and.reduce(np.isfinite(private.features), axis=1)
         rows = np.where(finite[:, None], private.features, 0)
         own, others = fitted.score(rows), fitted.score(self.public(pool).features)
         terms = np.where(finite, auc_of_rows(own, others) - HALF, 0.0)
@@ -87,5 +87,4 @@ def unit_means(terms: Floats, private: PrivateRows) -> Floats:
     mean = sparse.csr_array(
         (1 / n_rows[private.owners], places), shape=(private.n_units, len(private))
     )
-    means: Floats = (mean @ terms.T).T
-    return means
+    return np.asarray(mean @ terms.T, dtype=np.float64).T

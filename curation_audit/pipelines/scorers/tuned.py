@@ -29,11 +29,13 @@ class TunedScorer:
     """Runs of ``candidates``, one for each choice of settings; of each shadow's the best is kept.
 
     Every run draws noise of its own, and its quality more. What the runs spend together, and how
-    they are drawn, is ``runs``. A shadow with no run scores every row 0.
+    they are drawn, is ``runs``. A shadow with no run scores every row 0. ``settings`` tell each
+    choice in words.
     """
 
     family: ClassVar[Family] = "other"
     candidates: tuple[NoisySum | PrivateClassifier, ...]
+    settings: tuple[str, ...]
     quality: RankQuality
     runs: Runs
 
