@@ -69,6 +69,12 @@ class ProtectSettings:
         """Check the words."""
         one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
         check_fitted_on(self.fitted_on)
+        if self.tuning is not None and parts_of(self.mechanism)[1]:
+            raise SettingError(
+                f"{PATH}.tuning",
+                "stands beside noise on the selection",
+                "tune the private scorer alone: it covers its picks",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +185,8 @@ def _scorer(
 ) -> ScorerPart:
     if name is not None:
         mechanism = _mechanism(settings, name)
-        if settings.tuning is not None:  # which refuses what stands beside it
-            return settings.tuning.prepare(mechanism, settings.budget, beside, site)
+        if settings.tuning is not None:  # and nothing is spent beside
+            return settings.tuning.prepare(mechanism, settings.budget, site)
         return mechanism.prepare(settings.budget, beside, site)
     if not noisy:
         raise SettingError(f"{PATH}.mechanism", "names nothing", "expected a mechanism")

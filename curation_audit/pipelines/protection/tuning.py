@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from curation_audit.checks import SettingError, did_you_mean
-from curation_audit.dp.events import Event, Gaussian, PoissonGaussian
+from curation_audit.dp.events import Gaussian, PoissonGaussian
 from curation_audit.dp.tuning import Run, Runs
 from curation_audit.pipelines.protection.base import (
     PATH,
@@ -76,20 +76,18 @@ class PaidTuning:
         """What was chosen from, and what all of it costs, in words."""
         return f"{', '.join(self.over)}: {self.runs.line(self.n_choices)}"
 
-    def prepare(
-        self, mechanism: ScorerMechanism, budget: Budget, beside: Sequence[Event], site: Site
-    ) -> ScorerPart:
+    def prepare(self, mechanism: ScorerMechanism, budget: Budget, site: Site) -> ScorerPart:
         """Calibrate all runs, so that the budget holds for the whole tuning.
 
         Raises:
             SettingError: for a mechanism that cannot be tuned, or what cannot be kept.
         """
-        _check_tunable(mechanism, beside)
+        _check_tunable(mechanism)
         mu = self._mu_of_a_run(budget, site)
-        of_scorer = Budget(mu=mu * math.sqrt(1 - self.share), delta=budget.delta)
-        if budget.unlimited:
-            of_scorer = budget
-        parts = [one.prepare(of_scorer, (), site) for one in candidates(mechanism, self.choices())]
+        own = budget
+        if not budget.unlimited:
+            own = Budget(mu=mu * math.sqrt(1 - self.share), delta=budget.delta)
+        parts = [one.prepare(own, (), site) for one in candidates(mechanism, self.choices())]
         quality = RankQuality(
             mu=mu * math.sqrt(self.share),
             adjacency=site.adjacency,
@@ -149,13 +147,7 @@ def candidates(
     return tuple(made)
 
 
-def _check_tunable(mechanism: ScorerMechanism, beside: Sequence[Event]) -> None:
-    if beside:
-        raise SettingError(
-            TUNING,
-            "stands beside noise on the selection",
-            "tune the private scorer alone: it covers its picks",
-        )
+def _check_tunable(mechanism: ScorerMechanism) -> None:
     if mechanism.name not in TUNABLE:
         why = UNTUNABLE.get(mechanism.name, "nobody has said what its runs spend together")
         hint = f"{why} (expected one of {', '.join(TUNABLE)})"

@@ -54,7 +54,8 @@ class RankQuality:
         """The sums without noise of R scorers, each of who holds bool (R, U), (R,)."""
         finite: Mask = np.logical_and.reduce(np.isfinite(private.features), axis=1)
         rows = np.where(finite[:, None], private.features, 0)
-        own, others = fitted.score(rows), fitted.score(self.public(pool).features)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number ranks last
+            own, others = fitted.score(rows), fitted.score(self.public(pool).features)
         terms = np.where(finite, auc_of_rows(own, others) - HALF, 0.0)
         totals: Floats = (unit_means(terms, private) * held).sum(axis=1)
         return totals
