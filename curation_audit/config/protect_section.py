@@ -17,7 +17,7 @@ from curation_audit.pipelines.protection.protect import (
     mechanism_settings,
     parts_of,
 )
-from curation_audit.pipelines.protection.tuning import PaidTuning
+from curation_audit.pipelines.protection.tuning import PaidTuning, PublicTuning
 from curation_audit.results import Adjacency
 
 
@@ -72,7 +72,7 @@ def build_protect(section: Mapping[str, Any], scorer_method: str) -> ProtectSett
     )
 
 
-def _tuning(section: Any, scorer: Any, mechanism: str) -> PaidTuning:
+def _tuning(section: Any, scorer: Any, mechanism: str) -> PaidTuning | PublicTuning:
     """How settings of the private scorer are tuned."""
     if scorer is None:
         raise Problem(("tuning",), f"{mechanism} has no private scorer", "name one to tune it")

@@ -255,7 +255,7 @@ def test_noise_on_the_picks_beside_it():
 
 BAD = {
     "nothing": ({}, {}, r"tuning\.over: found nothing"),
-    "no values": ({"clip": ()}, {}, r"over\.clip: found \[\].*every run is paid for"),
+    "no values": ({"clip": ()}, {}, r"over\.clip: found \[\].*different values"),
     "one twice": ({"clip": (1.0, 1.0)}, {}, r"over\.clip: found \[1\.0, 1\.0\]"),
     "one choice": ({"clip": (1.0,)}, {}, "has 1 combinations"),
     "too many": ({"clip": tuple(range(1, 258))}, {}, "has 257 combinations; expected 2 to 256"),

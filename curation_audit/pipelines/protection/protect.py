@@ -21,7 +21,7 @@ from curation_audit.pipelines.protection.base import (
     Site,
 )
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
-from curation_audit.pipelines.protection.tuning import PaidTuning
+from curation_audit.pipelines.protection.tuning import PaidTuning, PublicTuning
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -52,8 +52,8 @@ class ProtectSettings:
     ``mechanism``: a private scorer of ``MECHANISMS``, ``noisy_top_k``, or both as
     ``NAME + noisy_top_k``. ``scorer`` and ``selection`` hold their own settings. ``unit``: what is
     protected, by default a candidate. ``fitted_on``: what steps outside of this tool were fitted
-    on; see ``dp/conditions.py``. ``tuning``: how settings of the private scorer are chosen by the
-    private set itself, if they are.
+    on; see ``dp/conditions.py``. ``tuning``: how settings of the private scorer are chosen, by
+    the private set itself or on public rows; ``None`` where they are as they are.
     """
 
     mechanism: str
@@ -63,13 +63,13 @@ class ProtectSettings:
     scorer: ScorerMechanism | None = None
     selection: NoisySelection | None = None
     fitted_on: Mapping[str, str] = field(default_factory=dict)
-    tuning: PaidTuning | None = None
+    tuning: PaidTuning | PublicTuning | None = None
 
     def __post_init__(self) -> None:
         """Check the words."""
         one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
         check_fitted_on(self.fitted_on)
-        if self.tuning is not None and parts_of(self.mechanism)[1]:
+        if isinstance(self.tuning, PaidTuning) and parts_of(self.mechanism)[1]:
             raise SettingError(
                 f"{PATH}.tuning",
                 "stands beside noise on the selection",
@@ -185,7 +185,7 @@ def _scorer(
 ) -> ScorerPart:
     if name is not None:
         mechanism = _mechanism(settings, name)
-        if settings.tuning is not None:  # and nothing is spent beside
+        if isinstance(settings.tuning, PaidTuning):  # and nothing is spent beside
             return settings.tuning.prepare(mechanism, settings.budget, site)
         return mechanism.prepare(settings.budget, beside, site)
     if not noisy:
@@ -276,14 +276,18 @@ def _described(
 
 
 def _assumptions(settings: ProtectSettings) -> dict[str, str]:
-    told = assumptions(settings.fitted_on)
-    if settings.tuning is not None:
-        told["tuning"] = f"by this tool: {settings.tuning.line()}"
+    told, tuning = assumptions(settings.fitted_on), settings.tuning
+    if isinstance(tuning, PaidTuning):
+        told["tuning"] = f"by this tool: {tuning.line()}"
+    elif tuning is not None and tuning.evidence is not None:
+        told["tuning"] = f"stated: public ({tuning.evidence})"
     return told
 
 
 def _told_of_tuning(settings: ProtectSettings) -> str:
-    if settings.tuning is not None:
-        return f"paid for: {settings.tuning.line()}"
-    stated = settings.fitted_on.get("tuning")
+    tuning, stated = settings.tuning, settings.fitted_on.get("tuning")
+    if isinstance(tuning, PaidTuning):
+        return f"paid for: {tuning.line()}"
+    if tuning is not None and tuning.evidence is not None:
+        return f"stated: tuned on public ({tuning.evidence})"
     return UNPAID if stated is None else f"stated: tuned on {stated}"

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from curation_audit.checks import SettingError, did_you_mean
 from curation_audit.dp.events import Gaussian, PoissonGaussian
@@ -23,9 +23,12 @@ from curation_audit.pipelines.scorers.private_classifier import PrivateClassifie
 from curation_audit.pipelines.scorers.rank_quality import RankQuality
 from curation_audit.pipelines.scorers.tuned import TunedScorer
 
+Over: TypeAlias = Mapping[str, tuple[Any, ...]]
 TUNING: Final = f"{PATH}.tuning"
 PUBLIC_ROWS: Final = 1000
 """Rows of the pool that private rows are compared with; more tell hardly better choices apart."""
+SHARE: Final = 0.1
+"""Of a run's budget, for its quality."""
 MOST_CHOICES: Final = 256
 TUNABLE: Final = ("centroid_votes", "dp_gd", "gaussian_mean", "rff_density", "ulsif")
 UNTUNABLE: Final[Mapping[str, str]] = {
@@ -44,33 +47,24 @@ class PaidTuning:
     spent on telling how good the run is.
     """
 
-    over: Mapping[str, tuple[Any, ...]]
+    over: Over
     runs: Runs
-    share: float = 0.1
+    share: float = SHARE
 
     def __post_init__(self) -> None:
         """Check that there is something to choose, and the share."""
-        if not self.over:
-            raise SettingError(f"{TUNING}.over", "found nothing", "name settings and their values")
-        for name, values in self.over.items():
-            if not values or any(values.count(value) > 1 for value in values):
-                hint = "expected a list of different values: every run is paid for"
-                raise SettingError(f"{TUNING}.over.{name}", f"found {list(values)}", hint)
-        if not 2 <= self.n_choices <= MOST_CHOICES:
-            hint = f"expected 2 to {MOST_CHOICES}"
-            raise SettingError(f"{TUNING}.over", f"has {self.n_choices} combinations", hint)
+        check_over(self.over)
         if not 0 < self.share < 1:
             raise SettingError(f"{TUNING}.share", f"found {self.share}", "expected one in (0, 1)")
 
     @property
     def n_choices(self) -> int:
         """How many combinations of settings there are."""
-        return math.prod(len(values) for values in self.over.values())
+        return n_choices(self.over)
 
     def choices(self) -> tuple[dict[str, Any], ...]:
-        """All combinations of settings; the last setting changes first."""
-        combined = itertools.product(*self.over.values())
-        return tuple(dict(zip(self.over, values, strict=True)) for values in combined)
+        """All combinations of settings."""
+        return choices_of(self.over)
 
     def line(self) -> str:
         """What was chosen from, and what all of it costs, in words."""
@@ -115,6 +109,57 @@ class PaidTuning:
             return self.runs.mu(budget.target(), self.n_choices, site.adjacency)
         except ValueError as error:
             raise SettingError(TUNING, str(error).rstrip(".")) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicTuning:
+    """Settings ``over`` which a mechanism is tuned on a public stand-in: free of charge.
+
+    ``repeats``: runs of every combination, each with noise of its own. ``result``: the file that
+    tells what was chosen, and ``sha256`` its hash; ``None`` where nothing was tuned yet.
+    """
+
+    over: Over
+    repeats: int = 8
+    result: str | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is something to choose."""
+        check_over(self.over)
+        if (self.result is None) != (self.sha256 is None):
+            raise SettingError(TUNING, "found result or sha256 alone", "paste both lines of 'tune'")
+        if self.repeats < 2:
+            raise SettingError(f"{TUNING}.repeats", f"found {self.repeats}", "expected 2 or more")
+
+    @property
+    def evidence(self) -> str | None:
+        """The file that tells what was chosen, in words."""
+        return None if self.result is None else f"{self.result}, sha256 {self.sha256}"
+
+
+def check_over(over: Over) -> None:
+    """Raise ``SettingError`` unless there are several combinations, and not too many."""
+    if not over:
+        raise SettingError(f"{TUNING}.over", "found nothing", "name settings and their values")
+    for name, values in over.items():
+        if not values or any(values.count(value) > 1 for value in values):
+            hint = "expected a list of different values"
+            raise SettingError(f"{TUNING}.over.{name}", f"found {list(values)}", hint)
+    if not 2 <= n_choices(over) <= MOST_CHOICES:
+        hint = f"expected 2 to {MOST_CHOICES}"
+        raise SettingError(f"{TUNING}.over", f"has {n_choices(over)} combinations", hint)
+
+
+def n_choices(over: Over) -> int:
+    """How many combinations of settings there are."""
+    return math.prod(len(values) for values in over.values())
+
+
+def choices_of(over: Over) -> tuple[dict[str, Any], ...]:
+    """All combinations of settings; the last setting changes first."""
+    combined = itertools.product(*over.values())
+    return tuple(dict(zip(over, values, strict=True)) for values in combined)
 
 
 def in_words(choice: Mapping[str, Any]) -> str:
