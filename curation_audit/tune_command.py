@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from curation_audit.results import Estimate
-    from curation_audit.sweeping.tuning import Measured
+    from curation_audit.sweeping.tuning import By, Measured
 
 
 @click.command()
 @pipeline_option
 @set_option
+@click.option(
+    "--by",
+    type=click.Choice(("auc", "accuracy")),
+    default="auc",
+    show_default=True,
+    help="What is best: how far the stand-in ranks above the pool, or the model on the test set.",
+)
 @click.option(
     "--out",
     metavar="FILE",
@@ -29,7 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
-def tune(pipeline: str, assignments: tuple[str, ...], out: str, as_json: bool, quiet: bool) -> None:
+def tune(
+    pipeline: str, assignments: tuple[str, ...], by: "By", out: str, as_json: bool, quiet: bool
+) -> None:
     """Compare settings of a private mechanism on a public stand-in for the private set.
 
     The pipeline needs curate.protect.tuning with method: public, a proxy and what to tune over.
@@ -44,8 +53,8 @@ def tune(pipeline: str, assignments: tuple[str, ...], out: str, as_json: bool, q
     from curation_audit.sweeping.tuning import run_tune, tune_tree
 
     plan = load_tune(pipeline, assignments)
-    found = run_tune(plan, choose_progress(quiet=quiet or as_json, json_logs=False))
-    tree = tune_tree(plan, found)
+    found = run_tune(plan, by, choose_progress(quiet=quiet or as_json, json_logs=False))
+    tree = tune_tree(plan, found, by)
     content = json_bytes(tree)
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -175,9 +175,9 @@ def check_public(
 ) -> tuple[str, ...]:
     """Refuse a stand-in of which a row, or a unit by its id, is a private one; what was compared.
 
-    Rows are compared as they were read, by their numbers and by their texts: a near-duplicate is
-    not found. ``kinds`` of names are given in both sets. The message tells neither which rows nor
-    how many.
+    Rows are compared as they were read, by their numbers (to 32 bits) and by their texts: a
+    near-duplicate is not found. ``kinds`` of names are given in both sets. The message tells
+    neither which rows nor how many.
 
     Raises:
         InputError: where they have something in common.
@@ -194,8 +194,10 @@ def check_public(
 
 
 def _numbers(data: ReadSet) -> frozenset[bytes]:
-    """The numbers of every row, if it has any."""
-    return frozenset(row_keys(data.features) if data.features.shape[1] else ())
+    """The numbers of every row, if it has any, as they are when stored in 32 bits."""
+    with np.errstate(over="ignore"):
+        rounded = data.features.astype(np.float32)
+    return frozenset(row_keys(rounded) if rounded.shape[1] else ())
 
 
 def _texts(data: ReadSet) -> frozenset[str]:

@@ -1,22 +1,27 @@
 """Settings of a private mechanism, compared on a public stand-in for the private set."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress, Silence
+from curation_audit.checks import SettingError
 from curation_audit.pipelines.protection.protect import (
     Protected,
     ProtectSettings,
     describe_protection,
     protect,
 )
+from curation_audit.pipelines.protection.shard_votes import ShardVoting
 from curation_audit.pipelines.protection.tuning import (
     PUBLIC_ROWS,
+    TUNING,
+    UNTUNABLE,
     PublicTuning,
     candidates,
     choices_of,
@@ -28,6 +33,8 @@ from curation_audit.sweeping.plan import site_of
 from curation_audit.sweeping.utility import accuracy_of, mean_estimate, repeated
 from curation_audit.types import Floats
 from curation_audit.version import __version__
+
+By: TypeAlias = Literal["auc", "accuracy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +61,31 @@ class Measured:
     auc: Estimate
     accuracy: Estimate | None
 
+    def value(self, by: By) -> float:
+        """What it is chosen by."""
+        found = self.auc if by == "auc" else self.accuracy
+        return -math.inf if found is None else found.value
 
-def run_tune(plan: TunePlan, progress: Progress | None = None) -> tuple[Measured, ...]:
-    """Run every choice several times, each with noise of its own; the best AUC first.
+
+def run_tune(
+    plan: TunePlan, by: By = "auc", progress: Progress | None = None
+) -> tuple[Measured, ...]:
+    """Run every choice several times, each with noise of its own; the best ``by`` it first.
 
     Nothing private is looked at, so that it costs nothing.
 
     Raises:
-        SettingError: for a mechanism that is not possible here.
+        SettingError: for a mechanism that is not possible here, or an accuracy without a model.
     """
+    if by == "accuracy" and not _has_accuracy(plan.base):
+        raise SettingError("--by", "found accuracy", "name a test set and a model, or take auc")
     choices = choices_of(plan.tuning.over)
     mechanism = plan.settings.scorer
     if mechanism is None:
         raise ValueError("there is no private scorer to tune.")
+    if mechanism.name == ShardVoting.name:
+        hint = f"{UNTUNABLE[mechanism.name]}; try its settings in a sweep"
+        raise SettingError(TUNING, f"found {mechanism.name}, which cannot be tuned", hint)
     made = [
         _protected(plan, dataclasses.replace(plan.settings, scorer=one, tuning=None))
         for one in candidates(mechanism, choices)
@@ -76,7 +95,7 @@ def run_tune(plan: TunePlan, progress: Progress | None = None) -> tuple[Measured
         for choice, one in zip(choices, made, strict=True):
             found.append(_measured(plan, choice, one))
             advance(1)
-    return tuple(sorted(found, key=lambda one: -one.auc.value))  # stable: of equals the first
+    return tuple(sorted(found, key=lambda one: -one.value(by)))  # stable: of equals the first
 
 
 def _protected(plan: TunePlan, settings: ProtectSettings) -> Protected:
@@ -88,13 +107,17 @@ def _measured(plan: TunePlan, choice: dict[str, Any], made: Protected) -> Measur
     confidence = plan.base.attack.confidence
     own = dataclasses.replace(plan.base, scorer=made.scorer, rule=made.rule)
     accuracy = None
-    if own.downstream is not None and own.data.test is not None:
+    if _has_accuracy(own):
         accuracy = accuracy_of(own, repeated(own, plan.tuning.repeats), confidence)
     return Measured(
         choice=choice,
         auc=_within(mean_estimate(aucs(own, plan.tuning.repeats), confidence)),
         accuracy=accuracy,
     )
+
+
+def _has_accuracy(plan: AuditPlan) -> bool:
+    return plan.downstream is not None and plan.data.test is not None
 
 
 def aucs(plan: AuditPlan, n_repeats: int) -> Floats:
@@ -111,7 +134,7 @@ def aucs(plan: AuditPlan, n_repeats: int) -> Floats:
     return totals / private.n_units + HALF
 
 
-def tune_tree(plan: TunePlan, found: tuple[Measured, ...]) -> dict[str, Any]:
+def tune_tree(plan: TunePlan, found: tuple[Measured, ...], by: By) -> dict[str, Any]:
     """The result as JSON values; all of it is public."""
     told = describe_protection(dataclasses.replace(plan.settings, tuning=None))
     return {
@@ -127,7 +150,7 @@ def tune_tree(plan: TunePlan, found: tuple[Measured, ...]) -> dict[str, Any]:
             "fingerprint": plan.base.data.fingerprints["private"],
             "checked": list(plan.checked),
         },
-        "chosen_by": "auc",
+        "chosen_by": by,
         "choices": [
             {
                 "settings": one.choice,
