@@ -14,8 +14,16 @@ import numpy as np
 from scipy import optimize, stats
 
 from curation_audit.checks import one_of
-from curation_audit.dp.calibration import Target, least_noise, mu_for
-from curation_audit.dp.events import POISSON, Event, Gaussian, PoissonGaussian, RepeatAndSelect, is_sampled
+from curation_audit.dp.calibration import Target, least_noise, mu_for, noise_multiplier_for
+from curation_audit.dp.events import (
+    POISSON,
+    Event,
+    Gaussian,
+    PoissonGaussian,
+    RepeatAndSelect,
+    is_sampled,
+    limit_mu,
+)
 from curation_audit.dp.ledger import guarantee_of
 from curation_audit.results import Adjacency
 from curation_audit.training.poisson import UniformSource
@@ -24,7 +32,7 @@ from curation_audit.types import Floats, Indices
 Number: TypeAlias = Literal["geometric", "poisson", "logarithmic"]
 SHAPES: Final[dict[Number, float]] = {"geometric": 1.0, "poisson": POISSON, "logarithmic": 0.0}
 LARGEST_MEAN: Final = 1000.0
-"""Of the number of runs: what a machine is asked to do. No draw is cut short, so it costs nothing."""
+"""Of the number of runs: what a machine is asked to do. No draw is cut off, so it is no cap."""
 SMALLEST_UNIFORM: Final = 2.0**-53
 
 
@@ -35,10 +43,23 @@ class Run:
     scorer: Gaussian | PoissonGaussian
     quality: Gaussian
 
-    def __post_init__(self) -> None:
-        """Refuse sampled units: such a run is not one Gaussian release."""
-        if is_sampled(self.scorer):
-            raise ValueError("a run whose units are sampled has no mu.")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledRun:
+    """DP-SGD that is to be tuned: what all choices have in common, and the share of the quality.
+
+    A run is not one Gaussian release, so choices that differ in what they spend are not compared.
+    """
+
+    sampling_rate: float
+    steps: int
+    share: float
+    what: str
+
+    def with_noise(self, noise_multiplier: float, mu_of_quality: float) -> Run:
+        """The run with this much noise."""
+        event = PoissonGaussian(noise_multiplier, self.sampling_rate, self.steps, self.what)
+        return Run(scorer=event, quality=Gaussian(mu_of_quality, "quality"))
 
 
 class Runs(Protocol):
@@ -52,6 +73,10 @@ class Runs(Protocol):
 
     def mu(self, target: Target, n_choices: int, adjacency: Adjacency) -> float:
         """The largest mu of one run, its quality included, with which all meet the target."""
+        ...
+
+    def sampled(self, target: Target, run: SampledRun, n_choices: int, adjacency: Adjacency) -> Run:
+        """The run of DP-SGD with the least noise with which all meet the target."""
         ...
 
     def events(self, runs: Sequence[Run]) -> tuple[Event, ...]:
@@ -82,8 +107,25 @@ class Grid:
         """
         return mu_for(target) / math.sqrt(n_choices)
 
+    def sampled(self, target: Target, run: SampledRun, n_choices: int, adjacency: Adjacency) -> Run:
+        """All runs are as many steps of one; the qualities take their share of the mu first.
+
+        Raises:
+            ValueError: for a target that sampled units cannot be held against.
+        """
+        qualities = Gaussian(mu=mu_for(target) * math.sqrt(run.share), what="quality")
+        noise = noise_multiplier_for(
+            target, run.sampling_rate, n_choices * run.steps, adjacency, (qualities,)
+        )
+        return run.with_noise(noise, qualities.mu / math.sqrt(n_choices))
+
     def events(self, runs: Sequence[Run]) -> tuple[Event, ...]:
-        """Those of every run."""
+        """Those of every run; sampled steps of equal runs are booked together."""
+        first = runs[0].scorer
+        if is_sampled(first) and all(run.scorer == first for run in runs):
+            what = f"{first.what}, all {len(runs)} runs"
+            together = replace(first, steps=len(runs) * first.steps, what=what)
+            return (together, *(replace(r.quality, what="quality of a run") for r in runs))
         return tuple(
             replace(event, what=f"{event.what}, run {i} of {len(runs)}")
             for i, run in enumerate(runs, start=1)
@@ -101,8 +143,8 @@ class RandomStopping:
 
     ``number``: how the number of runs is distributed around ``mean``. It is drawn from the whole
     distribution (exact to the 2^-53 of the uniform numbers) and never cut off: with a cap it would
-    be another distribution, of which the theorem does not speak. How many runs there were is secret. A Poisson number may be 0: then nothing was
-    learnt, and the result is a public constant.
+    be another distribution, of which the theorem does not speak. How many runs there were is
+    secret. A Poisson number may be 0: then nothing was learnt, and the result is a public constant.
     """
 
     name: ClassVar[str] = "random_stopping"
@@ -152,11 +194,31 @@ class RandomStopping:
 
         return largest_mu(target, spent, adjacency)
 
+    def sampled(self, target: Target, run: SampledRun, n_choices: int, adjacency: Adjacency) -> Run:
+        """By search over the noise multiplier; the quality goes with it.
+
+        It spends its share of about what a run does (``limit_mu``), whatever that is exactly.
+
+        Raises:
+            ValueError: for a target that sampled units cannot be held against.
+            SettingError: where units are replaced, which no Renyi accountant knows of.
+        """
+        of_quality = math.sqrt(run.share / (1 - run.share))
+
+        def with_noise(noise: float) -> Run:
+            event = PoissonGaussian(noise, run.sampling_rate, run.steps, run.what)
+            return run.with_noise(noise, of_quality * limit_mu(event, adjacency))
+
+        def excess(log_noise: float) -> float:
+            spent = self.events([with_noise(math.exp(log_noise))])
+            return target.excess(guarantee_of(spent, adjacency))
+
+        return with_noise(least_noise(excess, 0.0))
+
     def events(self, runs: Sequence[Run]) -> tuple[Event, ...]:
         """One event; the run in it spends what the dearest choice does, so it covers each."""
-        scorer = max((run.scorer for run in runs), key=_mu_of)
         quality = max((run.quality for run in runs), key=_mu_of)
-        return (self._event((scorer, quality)),)
+        return (self._event((_dearest([run.scorer for run in runs]), quality)),)
 
     def line(self, n_choices: int) -> str:
         """How many runs are paid for, on average."""
@@ -191,7 +253,17 @@ def largest_mu(
     return 1 / least_noise(excess, -math.log(mu_for(target)))
 
 
+def _dearest(events: Sequence[Gaussian | PoissonGaussian]) -> Gaussian | PoissonGaussian:
+    """The event that spends most; of sampled units only where all are the same."""
+    if all(event == events[0] for event in events):
+        return events[0]
+    return max(events, key=_mu_of)
+
+
 def _mu_of(event: Gaussian | PoissonGaussian) -> float:
+    """In units that hang on no adjacency, as all events are of one mechanism."""
     if isinstance(event, Gaussian):
         return event.mu
+    if is_sampled(event):
+        raise ValueError("runs whose units are sampled must spend alike.")
     return math.sqrt(event.steps) / event.noise_multiplier

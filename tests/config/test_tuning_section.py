@@ -105,10 +105,10 @@ REFUSED = {
         ["found shard_votes, which cannot be tuned", "no private row has a score"],
     ),
     "sampled units": (
-        {"method": "grid", "over": {"clip": [1, 2]}},
+        {"method": "grid", "over": {"steps": [1, 2]}},
         {"mechanism": "dp_sgd"},
         CLASSIFIER,
-        ["found dp_sgd, which cannot be tuned", "use dp_gd"],
+        ["tuning.over", "tunes sampling_rate or steps of dp_sgd", "must spend alike"],
     ),
     "noise on the selection beside it": (
         GRID,

@@ -13,7 +13,7 @@ from curation_audit.dp.event_codec import decoded, encoded
 from curation_audit.dp.events import POISSON, Gaussian, PoissonGaussian, RepeatAndSelect
 from curation_audit.dp.ledger import guarantee_of
 from curation_audit.dp.noise import SecureNoise
-from curation_audit.dp.tuning import Grid, RandomStopping, Run, logarithmic_gamma
+from curation_audit.dp.tuning import Grid, RandomStopping, Run, SampledRun, logarithmic_gamma
 
 DELTA = 1e-5
 ADJACENCIES = ("add_remove", "zero_out", "replace_one")
@@ -96,9 +96,42 @@ def test_the_dearest_choice_is_what_a_run_spends():
     assert RandomStopping(mean=3, number="poisson").shape == POISSON
 
 
-def test_sampled_units_are_refused():
-    with pytest.raises(ValueError, match="units are sampled"):
-        Run(scorer=PoissonGaussian(1.0, 0.5, 4, "scorer"), quality=Gaussian(0.1, "quality"))
+SAMPLED = SampledRun(sampling_rate=0.1, steps=20, share=0.1, what="scorer")
+
+
+@pytest.mark.parametrize("runs", METHODS[:3], ids=repr)
+@pytest.mark.parametrize("epsilon", [1.0, 4.0])
+def test_runs_of_dp_sgd_keep_the_budget_together(runs, epsilon):
+    target = EpsilonTarget(epsilon, DELTA)
+    run = runs.sampled(target, SAMPLED, 3, "zero_out")
+    found = guarantee_of(runs.events([run] * 3), "zero_out").epsilon_at(DELTA)
+    assert 0.99 * epsilon < found <= epsilon * (1 + 1e-9)
+    less = SAMPLED.with_noise(0.98 * run.scorer.noise_multiplier, run.quality.mu)
+    assert guarantee_of(runs.events([less] * 3), "zero_out").epsilon_at(DELTA) > epsilon
+
+
+def test_equal_runs_of_dp_sgd_are_booked_as_more_steps():
+    run = SAMPLED.with_noise(2.0, 0.1)
+    scorer, *qualities = Grid().events([run] * 3)
+    assert scorer == PoissonGaussian(2.0, 0.1, 60, "scorer, all 3 runs")
+    assert qualities == [Gaussian(0.1, "quality of a run")] * 3
+    apart = Grid().events([run, SAMPLED.with_noise(3.0, 0.1)])
+    assert [one.steps for one in apart[0::2]] == [20, 20]
+
+
+def test_runs_of_dp_sgd_that_spend_otherwise_are_not_compared():
+    with pytest.raises(ValueError, match="must spend alike"):
+        RandomStopping(mean=3).events([SAMPLED.with_noise(2.0, 0.1), SAMPLED.with_noise(3.0, 0.1)])
+
+
+def test_dp_sgd_with_replaced_units_and_random_stopping_is_refused():
+    """No accountant knows its Renyi divergences; a grid is composed by privacy losses."""
+    target = EpsilonTarget(1.0, DELTA)
+    with pytest.raises(SettingError, match="replaced units"):
+        RandomStopping(mean=3).sampled(target, SAMPLED, 3, "replace_one")
+    run = Grid().sampled(target, SAMPLED, 3, "replace_one")
+    found = guarantee_of(Grid().events([run] * 3), "replace_one").epsilon_at(DELTA)
+    assert 0.99 < found <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("mean", [1.5, 5.0, 40.0])

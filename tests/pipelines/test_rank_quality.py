@@ -43,9 +43,7 @@ def moved(of: Neighbours, adjacency, seed=0) -> np.ndarray:
     return np.abs(sums[0] - sums[1])
 
 
-@given(
-    of=neighbours(POOL), adjacency=st.sampled_from(ADJACENCIES), seed=st.integers(0, 9)
-)
+@given(of=neighbours(POOL), adjacency=st.sampled_from(ADJACENCIES), seed=st.integers(0, 9))
 @settings(max_examples=150, deadline=None)
 def test_one_unit_moves_the_sum_by_no_more_than_is_stated(of, adjacency, seed):
     allowed = quality(adjacency).mechanism.sum_sensitivity

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from curation_audit.checks import SettingError, did_you_mean
 from curation_audit.dp.events import Gaussian, PoissonGaussian
-from curation_audit.dp.tuning import Run, Runs
+from curation_audit.dp.tuning import Run, Runs, SampledRun
 from curation_audit.pipelines.protection.base import (
     PATH,
     Budget,
@@ -18,6 +18,7 @@ from curation_audit.pipelines.protection.base import (
     Site,
     known_settings,
 )
+from curation_audit.pipelines.protection.dp_sgd import DpSgd
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.pipelines.scorers.rank_quality import RankQuality
@@ -30,12 +31,10 @@ PUBLIC_ROWS: Final = 1000
 SHARE: Final = 0.1
 """Of a run's budget, for its quality."""
 MOST_CHOICES: Final = 256
-TUNABLE: Final = ("centroid_votes", "dp_gd", "gaussian_mean", "rff_density", "ulsif")
+TUNABLE: Final = ("centroid_votes", "dp_gd", "dp_sgd", "gaussian_mean", "rff_density", "ulsif")
 UNTUNABLE: Final[Mapping[str, str]] = {
     "shard_votes": "its counts are of pool rows, so that no private row has a score to compare",
     "module_sgd": "it trains one module at a time; tune it on public rows",
-    "dp_sgd": "a run with sampled units is not one Gaussian release; use dp_gd, or tune it on "
-    "public rows",
 }
 
 
@@ -77,13 +76,10 @@ class PaidTuning:
             SettingError: for a mechanism that cannot be tuned, or what cannot be kept.
         """
         _check_tunable(mechanism)
-        mu = self._mu_of_a_run(budget, site)
-        own = budget
-        if not budget.unlimited:
-            own = Budget(mu=mu * math.sqrt(1 - self.share), delta=budget.delta)
-        parts = [one.prepare(own, (), site) for one in candidates(mechanism, self.choices())]
+        made = candidates(mechanism, self.choices())
+        parts, mu = self._calibrated(made, budget, site)
         quality = RankQuality(
-            mu=mu * math.sqrt(self.share),
+            mu=mu,
             adjacency=site.adjacency,
             n_public=min(PUBLIC_ROWS, len(site.pool)),
             seed=site.seed,
@@ -102,13 +98,30 @@ class PaidTuning:
             notes=(*_notes(parts), *_seen(quality)),
         )
 
-    def _mu_of_a_run(self, budget: Budget, site: Site) -> float:
+    def _calibrated(
+        self, made: Sequence[ScorerMechanism], budget: Budget, site: Site
+    ) -> tuple[list[ScorerPart], float]:
+        """A run of every choice, and the mu of its quality."""
         if budget.unlimited:
-            return math.inf
+            return [one.prepare(budget, (), site) for one in made], math.inf
         try:
-            return self.runs.mu(budget.target(), self.n_choices, site.adjacency)
+            if any(isinstance(one, DpSgd) and one.sampling_rate < 1 for one in made):
+                return self._sampled(made, budget, site)
+            mu = self.runs.mu(budget.target(), self.n_choices, site.adjacency)
         except ValueError as error:
             raise SettingError(TUNING, str(error).rstrip(".")) from None
+        own = Budget(mu=mu * math.sqrt(1 - self.share), delta=budget.delta)
+        return [one.prepare(own, (), site) for one in made], mu * math.sqrt(self.share)
+
+    def _sampled(
+        self, made: Sequence[ScorerMechanism], budget: Budget, site: Site
+    ) -> tuple[list[ScorerPart], float]:
+        """The same of DP-SGD, whose runs all have one noise multiplier."""
+        run = sampled_run(made, self.share)
+        found = self.runs.sampled(budget.target(), run, self.n_choices, site.adjacency)
+        unlimited = Budget(epsilon=math.inf, delta=budget.delta)
+        parts = [with_noise(one.prepare(unlimited, (), site), found) for one in made]
+        return parts, found.quality.mu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +203,29 @@ def candidates(
                 raise
             raise SettingError(f"{TUNING}.over", str(error).rstrip(".")) from None
     return tuple(made)
+
+
+def sampled_run(made: Sequence[ScorerMechanism], share: float) -> SampledRun:
+    """What all choices of DP-SGD have in common.
+
+    Raises:
+        SettingError: where they sample otherwise, or take another number of steps.
+    """
+    rates = {(one.sampling_rate, one.steps) for one in made if isinstance(one, DpSgd)}
+    if len(rates) > 1:
+        hint = "runs whose units are sampled must spend alike: tune clip, learning_rate and others"
+        raise SettingError(f"{TUNING}.over", "tunes sampling_rate or steps of dp_sgd", hint)
+    ((rate, steps),) = rates
+    return SampledRun(sampling_rate=rate, steps=steps, share=share, what=f"scorer ({DpSgd.name})")
+
+
+def with_noise(part: ScorerPart, run: Run) -> ScorerPart:
+    """A part of DP-SGD that was prepared without noise, with that of a run."""
+    scorer, event = part.scorer, run.scorer
+    if not isinstance(scorer, PrivateClassifier) or not isinstance(event, PoissonGaussian):
+        raise TypeError(f"{type(scorer).__name__} has no noise multiplier.")
+    noisy = replace(scorer.settings, noise_multiplier=event.noise_multiplier)
+    return replace(part, scorer=replace(scorer, settings=noisy), event=event)
 
 
 def _check_tunable(mechanism: ScorerMechanism) -> None:

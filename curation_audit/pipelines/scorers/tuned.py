@@ -68,7 +68,7 @@ class TunedScorer:
     def fit(
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams
     ) -> "TunedScorers":
-        """All runs of one candidate at once, as if each were a shadow; candidate after candidate."""
+        """All runs of a candidate at once, as if each were a shadow; candidate after candidate."""
         made = self._schedule(streams)
         fitted: list[FittedScorers | None] = []
         quality = np.empty(len(made.place))
