@@ -1,4 +1,4 @@
-"""What attacks find of tuned scorers: less than is claimed, and more where runs are not paid for."""
+"""What attacks find of tuned scorers: less than is claimed, unless runs are not paid for."""
 
 import math
 from unittest import mock
