@@ -305,3 +305,12 @@ def test_what_has_no_release():
     case = dataclasses.replace(CASES["tuned dp_gd, random"], settings=settings)
     with pytest.raises(InputError, match="has no linear scorer to release"):
         check_releasable(protected(case))
+
+
+def test_qualities_do_not_hang_on_how_many_are_computed_at_once():
+    of, private, inclusion = protected(tuned_case(Grid())).scorer, private_rows(), coins()
+    whole = of.fit(private, inclusion, POOL, streams=streams())
+    with mock.patch.object(tuned_module, "SCORES_AT_ONCE", 2 * (N + len(POOL))):
+        parts = of.fit(private, inclusion, POOL, streams=streams())
+    np.testing.assert_array_equal(parts.choice, whole.choice)
+    np.testing.assert_array_equal(parts.score(POOL.features), whole.score(POOL.features))

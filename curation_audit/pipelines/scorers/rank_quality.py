@@ -54,8 +54,11 @@ class RankQuality:
         """The sums without noise of R scorers, each of who holds bool (R, U), (R,)."""
         finite: Mask = np.logical_and.reduce(np.isfinite(private.features), axis=1)
         rows = np.where(finite[:, None], private.features, 0)
+        # in one call, so that equal rows of both sides have equal scores
+        both = np.concatenate([rows, self.public(pool).features])
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number ranks last
-            own, others = fitted.score(rows), fitted.score(self.public(pool).features)
+            scores = fitted.score(both)
+        own, others = scores[:, : len(rows)], scores[:, len(rows) :]
         terms = np.where(finite, auc_of_rows(own, others) - HALF, 0.0)
         totals: Floats = (unit_means(terms, private) * held).sum(axis=1)
         return totals

@@ -20,6 +20,7 @@ from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, S
 
 QUALITY_STREAM = "tuning/quality"
 RUNS_STREAM = "tuning/runs"
+SCORES_AT_ONCE = 1 << 24
 NOTHING = -1
 """The choice of a shadow that made no run."""
 
@@ -80,11 +81,22 @@ class TunedScorer:
             place = made.place[mine]
             own = streams.of_runs(place.tolist(), made.run[mine].tolist())
             scorers = candidate.fit(private, inclusion[place], pool, streams=own)
-            held = private.unit_inclusion(inclusion[place])
-            exact = self.quality.exact(scorers, private, held, pool)
+            exact = self._exact(scorers, private, inclusion[place], pool)
             quality[mine] = self.quality.noisy(exact, own.generators(QUALITY_STREAM))
             fitted.append(scorers)
         return _kept(fitted, made, quality, len(inclusion))
+
+    def _exact(
+        self, scorers: FittedScorers, private: PrivateRows, inclusion: Inclusion, pool: Rows
+    ) -> Floats:
+        """The qualities of R runs without noise (R,); so many at once that scores stay small."""
+        n_scores = len(private) + self.quality.n_public
+        at_once = max(1, SCORES_AT_ONCE // n_scores)
+        blocks = np.split(np.arange(len(inclusion)), range(at_once, len(inclusion), at_once))
+        held = private.unit_inclusion(inclusion)
+        return np.concatenate(
+            [self.quality.exact(only(scorers, one), private, held[one], pool) for one in blocks]
+        )
 
     def _schedule(self, streams: ShadowStreams) -> "Schedule":
         sources = streams.generators(RUNS_STREAM)
