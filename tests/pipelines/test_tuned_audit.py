@@ -10,6 +10,7 @@ from scipy.stats import norm, rankdata
 from curation_audit import Pipeline, audit
 from curation_audit.auditing.plan import AttackSettings, Threat
 from curation_audit.dp.calibration import mu_for
+from curation_audit.dp.claims import GaussianClaim
 from curation_audit.dp.tuning import Grid, RandomStopping
 from curation_audit.pipelines.protection.base import Budget
 from curation_audit.pipelines.protection.protect import ProtectSettings
@@ -25,7 +26,7 @@ from tests.pipelines.test_tuned import tuned_case
 POOL = pool_rows()
 
 
-def audited_plan() -> Pipeline:
+def audited_plan(runs) -> Pipeline:
     """24 records in directions of their own, so that each is seen as well as the noise lets it."""
     rng = np.random.default_rng(3)
     private = np.eye(24) * 3 + rng.normal(size=(24, 24)) * 0.1
@@ -45,7 +46,7 @@ def audited_plan() -> Pipeline:
             mechanism="gaussian_mean",
             adjacency="zero_out",
             budget=Budget(epsilon=8.0, delta=1e-3),
-            tuning=PaidTuning(over=over, runs=Grid()),
+            tuning=PaidTuning(over=over, runs=runs),
         ),
         threat=Threat(observes=("scores",)),
         attack=AttackSettings(shadows=64),
@@ -57,22 +58,31 @@ def best_auc(result) -> float:
     return max(one.metrics.auc.value for one in result.stages[0].attacks if one.metrics)
 
 
-def test_an_audit_finds_less_than_the_claim_and_more_where_runs_are_not_paid_for():
-    """Twelve runs with the noise of one, of which one is booked: the leak is far larger.
+@pytest.mark.parametrize("runs", [Grid(), RandomStopping(mean=60, number="poisson")], ids=repr)
+def test_an_audit_finds_less_than_the_claim_and_more_where_runs_are_not_paid_for(runs):
+    """Many runs with the noise of one, of which one is booked: the leak is far larger.
 
     A lower bound is above its claim with probability .05 at most.
     """
-    right = audit(audited_plan())
+    right = audit(audited_plan(runs))
     assert right.verdict.status != "audit invalid"
     assert not right.claim.refuted
     assert best_auc(right) < right.claim.auc
     with (
-        mock.patch.object(Grid, "mu", lambda self, target, n, adjacency: mu_for(target)),
-        mock.patch.object(Grid, "events", lambda self, runs: (runs[0].scorer, runs[0].quality)),
+        mock.patch.object(type(runs), "mu", lambda self, target, n, adjacency: mu_for(target)),
+        mock.patch.object(
+            type(runs), "events", lambda self, runs: (runs[0].scorer, runs[0].quality)
+        ),
     ):
-        wrong = audit(audited_plan())
-    assert wrong.claim.auc == pytest.approx(right.claim.auc, abs=1e-6)
+        wrong = audit(audited_plan(runs))
+    assert wrong.claim.epsilon == pytest.approx(epsilon_of_bounds(8.0), rel=1e-3)
     assert best_auc(wrong) > best_auc(right) + 0.15
+
+
+def epsilon_of_bounds(epsilon: float) -> float:
+    """The epsilon at 1e-5, where bounds are stated, of Gaussian noise with this epsilon at 1e-3."""
+    mu = mu_of_epsilon(epsilon, 1e-3)
+    return GaussianClaim(mu=mu, adjacency="zero_out").epsilon_at(1e-5)
 
 
 def average(fitted, made, quality, n_shadows):
