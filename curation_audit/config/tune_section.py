@@ -21,7 +21,7 @@ from curation_audit.config.sections import (
 )
 from curation_audit.config.tree import override, read_tree
 from curation_audit.config.tuning_section import PUBLIC, ProxySection, build_proxy
-from curation_audit.pipelines.base import bound, opened
+from curation_audit.pipelines.base import CurationData, bound, opened
 from curation_audit.pipelines.data import assemble, read_spec
 from curation_audit.pipelines.data_checks import in_one_space
 from curation_audit.pipelines.data_sets import ReadSet, row_keys
@@ -93,31 +93,35 @@ def _on_stand_in(
     checked = check_public(
         in_one_space(private, pool), _aligned(stand_in, pool), _kinds(hidden, spec)
     )
+    with one_thread():  # the same bits whatever the machine does beside
+        data = _data(section, stand_in, pool, folder)
+        scorer = built(
+            ("curate", "scorer"), build_scorer, section.curate.scorer, section.run.device
+        )
+        scorer = bound(opened(scorer, folder), data.pool)
+    return replace(base, data=data, scorer=scorer, unit=proxy.unit or "row"), checked
+
+
+def _data(section: PipelineSection, stand_in: ReadSet, pool: ReadSet, folder: Path) -> CurationData:
+    """The three sets; labels of the stand-in are of no use."""
     test = None
     if section.test is not None:
-        of_test = set_spec("test", section.test)
-        test = read_spec("test", of_test.source, of_test.columns, folder)
+        spec = set_spec("test", section.test)
+        test = read_spec("test", spec.source, spec.columns, folder)
     steps = [
         built(("features", "steps", i), build_step, one, folder, section.run.device)
         for i, one in enumerate(section.features.steps)
     ]
-    with one_thread():
-        data = assemble(
-            replace(stand_in, labels=None),
-            pool,
-            test,
-            standardise=section.features.standardise,
-            dtype=np.dtype(section.run.dtype),
-            targets=None,
-            streams=Streams(section.seed),
-            steps=steps,
-        )
-        scorer = opened(
-            built(("curate", "scorer"), build_scorer, section.curate.scorer, section.run.device),
-            folder,
-        )
-        scorer = bound(scorer, data.pool)
-    return replace(base, data=data, scorer=scorer, unit=proxy.unit or "row"), checked
+    return assemble(
+        replace(stand_in, labels=None),
+        pool,
+        test,
+        standardise=section.features.standardise,
+        dtype=np.dtype(section.run.dtype),
+        targets=None,
+        streams=Streams(section.seed),
+        steps=steps,
+    )
 
 
 def _specs(section: PipelineSection, proxy: ProxySection) -> tuple[PrivateSpec, SetSpec]:

@@ -68,6 +68,8 @@ def test_an_audit_finds_less_than_the_claim_and_more_where_runs_are_not_paid_for
     assert right.verdict.status != "audit invalid"
     assert not right.claim.refuted
     assert best_auc(right) < right.claim.auc
+    (composition,) = [one for one in right.report["crosswalk"] if one["clause"] == "composition"]
+    assert composition["status"] == "covered"
     with (
         mock.patch.object(type(runs), "mu", lambda self, target, n, adjacency: mu_for(target)),
         mock.patch.object(
