@@ -24,6 +24,7 @@ from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.protection.releasing import check_releasable, make_release
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.tuned import TunedScorer
 from curation_audit.releases.maps_file import arrays_of, has_file
 from curation_audit.releases.release import Release
 from curation_audit.storage import (
@@ -164,12 +165,14 @@ def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:
     Names and labels of public rows shape nothing, nor does the device: releases compute in float64.
     """
     scorer = protected.scorer
-    if not isinstance(scorer, NoisySum | PrivateClassifier):
+    if not isinstance(scorer, NoisySum | PrivateClassifier | TunedScorer):
         raise TypeError(f"{type(scorer).__name__} cannot be released.")
     constants = {name: value for name, value in scorer.describe().items() if name != "device"}
     arrays: dict[str, np.ndarray | None] = {"shift": data.shift, "scale": data.scale}
-    if isinstance(scorer, PrivateClassifier):
+    if not isinstance(scorer, NoisySum):
         arrays["background"] = data.pool.features
+    if isinstance(scorer, TunedScorer):
+        arrays["compared with"] = scorer.quality.public(data.pool).features
     return {
         "mechanism": scorer.name,
         "constants": constants,
@@ -212,11 +215,10 @@ def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterato
     """
     width = data.pool.features.shape[1]
     scorer = protected.scorer
-    of_map = (
-        sum(array.nbytes for array in arrays_of(scorer.map).values())
-        if isinstance(scorer, NoisySum | PrivateClassifier) and has_file(scorer.map)
-        else 0
-    )
+    runs = scorer.candidates if isinstance(scorer, TunedScorer) else (scorer,)
+    maps = [one.map for one in runs if isinstance(one, NoisySum | PrivateClassifier)]
+    stored_maps = [arrays_of(one) for one in maps if has_file(one)]
+    of_map = max((sum(a.nbytes for a in one.values()) for one in stored_maps), default=0)
     held = stored.with_name(f"{stored.name}.room{TEMPORARY}")
     try:
         write_atomically(held, os.urandom(SPARE_BYTES + of_map + 8 * 4 * (width + 1)))

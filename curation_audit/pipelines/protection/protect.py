@@ -21,6 +21,7 @@ from curation_audit.pipelines.protection.base import (
     Site,
 )
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
+from curation_audit.pipelines.protection.tuning import PaidTuning, PublicTuning
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -60,7 +61,8 @@ class ProtectSettings:
     ``mechanism``: a private scorer of ``MECHANISMS``, ``noisy_top_k``, or both as
     ``NAME + noisy_top_k``. ``scorer`` and ``selection`` hold their own settings. ``unit``: what is
     protected, by default a candidate. ``fitted_on``: what steps outside of this tool were fitted
-    on; see ``dp/conditions.py``.
+    on; see ``dp/conditions.py``. ``tuning``: how settings of the private scorer are chosen, by
+    the private set itself or on public rows; ``None`` where they are as they are.
     """
 
     mechanism: str
@@ -70,11 +72,18 @@ class ProtectSettings:
     scorer: ScorerMechanism | None = None
     selection: NoisySelection | None = None
     fitted_on: Mapping[str, str] = field(default_factory=dict)
+    tuning: PaidTuning | PublicTuning | None = None
 
     def __post_init__(self) -> None:
         """Check the words."""
         one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
         check_fitted_on(self.fitted_on)
+        if isinstance(self.tuning, PaidTuning) and parts_of(self.mechanism)[1]:
+            raise SettingError(
+                f"{PATH}.tuning",
+                "stands beside noise on the selection",
+                "tune the private scorer alone: it covers its picks",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +150,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
         selection = _selection(settings, site, rule, name)
         events = (selection.event,)
     scorer = _scorer(settings, site, name, events, noisy=noisy)
-    if scorer.event is not None:
-        events = (scorer.event, *events)
+    events = (*scorer.events, *events)
     ledger = Ledger(settings.adjacency, unit, events)
     claim = ledger.guarantee() if events else None
     epsilon = None if claim is None else claim.epsilon_at(budget.delta)
@@ -198,6 +206,8 @@ def _scorer(
 ) -> ScorerPart:
     if name is not None:
         mechanism = _mechanism(settings, name)
+        if isinstance(settings.tuning, PaidTuning):  # and nothing is spent beside
+            return settings.tuning.prepare(mechanism, settings.budget, site)
         return mechanism.prepare(settings.budget, beside, site)
     if not noisy:
         raise SettingError(f"{PATH}.mechanism", "names nothing", "expected a mechanism")
@@ -239,6 +249,8 @@ def describe_protection(settings: ProtectSettings) -> dict[str, Any]:
     own = {} if settings.scorer is None else {"scorer": repr(settings.scorer)}
     noisy = {} if settings.selection is None else {"selection": repr(settings.selection)}
     words = {"mechanism": settings.mechanism, "adjacency": settings.adjacency}
+    if settings.tuning is not None:
+        own["tuning"] = repr(settings.tuning)
     return {**words, **budget, **own, **noisy, "fitted_on": dict(settings.fitted_on)}
 
 
@@ -267,7 +279,6 @@ def _described(
     if not ledger.events:
         notes.append("No noise: the mechanism and its clipping alone, and no guarantee at all.")
     private_scorer = parts_of(settings.mechanism)[0] is not None
-    tuned = settings.fitted_on.get("tuning")
     return Protection(
         mechanism=settings.mechanism,
         adjacency=settings.adjacency,
@@ -278,8 +289,26 @@ def _described(
         events=ledger.lines(budget.delta),
         sensitivities=tuple(part.sensitivity for part in (scorer, selection) if part is not None),
         notes=tuple(notes),
-        assumptions=assumptions(settings.fitted_on),
+        assumptions=_assumptions(settings),
         ablation=selection is not None and (settings.selection or NoisySelection()).force,
         noise_source=SEEDED,
-        tuning=UNPAID if tuned is None else f"stated: tuned on {tuned}",
+        tuning=_told_of_tuning(settings),
     )
+
+
+def _assumptions(settings: ProtectSettings) -> dict[str, str]:
+    told, tuning = assumptions(settings.fitted_on), settings.tuning
+    if isinstance(tuning, PaidTuning):
+        told["tuning"] = f"by this tool: {tuning.line()}"
+    elif tuning is not None and tuning.evidence is not None:
+        told["tuning"] = f"stated: public ({tuning.evidence})"
+    return told
+
+
+def _told_of_tuning(settings: ProtectSettings) -> str:
+    tuning, stated = settings.tuning, settings.fitted_on.get("tuning")
+    if isinstance(tuning, PaidTuning):
+        return f"paid for: {tuning.line()}"
+    if tuning is not None and tuning.evidence is not None:
+        return f"stated: tuned on public ({tuning.evidence})"
+    return UNPAID if stated is None else f"stated: tuned on {stated}"

@@ -7,16 +7,18 @@ import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.dp.noise import SecureNoise, on_grid
-from curation_audit.pipelines.base import CurationData
+from curation_audit.pipelines.base import CurationData, Scorer
 from curation_audit.pipelines.protection.protect import Protected
+from curation_audit.pipelines.protection.releasing_tuned import best_run
 from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.tuned import TunedScorer
 from curation_audit.releases.maps_file import has_file
-from curation_audit.releases.public_maps import PublicMap
 from curation_audit.releases.release import Release
 from curation_audit.streams import Streams
 from curation_audit.training.dp_noise import ArrayNoise, SecretRandomness
+from curation_audit.types import Floats
 from curation_audit.version import __version__
 
 NOT_COVERED: Final = (
@@ -42,18 +44,37 @@ def make_release(protected: Protected, data: CurationData) -> Release:
     Raises:
         InputError: for a mechanism without noise, or one whose release is not a scorer.
     """
-    scorer, private = protected.scorer, data.private
+    scorer = protected.scorer
     check_releasable(protected)
     if data.shift is None or data.scale is None:
         raise ValueError("the scaling of the features must be known.")
+    if isinstance(scorer, TunedScorer):
+        best = best_run(scorer, data, _weights)
+        scorer, weights, protected = best.scorer, best.weights, best.told(protected)
+    else:
+        weights = _weights(scorer, data)
+    if not isinstance(scorer, NoisySum | PrivateClassifier) or not has_file(scorer.map):
+        raise TypeError(f"{type(scorer).__name__} has no public map.")
+    return Release(
+        map=scorer.map,
+        weights=weights,
+        facts=_facts(protected),
+        shift=data.shift,
+        scale=data.scale,
+        columns=data.columns,
+        intercept=isinstance(scorer, PrivateClassifier),
+    )
+
+
+def _weights(scorer: Scorer, data: CurationData) -> Floats:
+    """The weights of one real run of a mechanism, on a grid."""
+    private = data.private
     everyone = np.ones((1, private.n_units), dtype=bool)
-    if isinstance(scorer, NoisySum) and has_file(scorer.map):
-        public: PublicMap = scorer.map
+    if isinstance(scorer, NoisySum):
         of = scorer.mechanism
         noisy = of.release(scorer.vectors(private), everyone, [SecureNoise()])[0]
-        weights = on_grid(noisy, of.noise)
-    elif isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
-        public = scorer.map
+        return on_grid(noisy, of.noise)
+    if isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
         fitted = scorer.fit_units(
             replace(private, features=private.features.astype(np.float64)),
             everyone,
@@ -65,18 +86,8 @@ def make_release(protected: Protected, data: CurationData) -> Release:
             raise TypeError("a linear scorer has weights.")
         if fitted.weights.dtype != np.float64:
             raise TypeError("noise in fewer bits would show in the weights.")
-        weights = on_grid(fitted.weights[0], scorer.settings.last_noise)
-    else:
-        raise TypeError(f"{type(scorer).__name__} cannot be released.")
-    return Release(
-        map=public,
-        weights=weights,
-        facts=_facts(protected),
-        shift=data.shift,
-        scale=data.scale,
-        columns=data.columns,
-        intercept=isinstance(scorer, PrivateClassifier),
-    )
+        return on_grid(fitted.weights[0], scorer.settings.last_noise)
+    raise TypeError(f"{type(scorer).__name__} cannot be released.")
 
 
 def check_releasable(protected: Protected) -> None:
@@ -98,14 +109,21 @@ def check_releasable(protected: Protected) -> None:
             "layers",
         )
     scorer = protected.scorer
-    linear = isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden
-    if not linear and not (isinstance(scorer, NoisySum) and has_file(scorer.map)):
+    runs = scorer.candidates if isinstance(scorer, TunedScorer) else (scorer,)
+    if not all(map(_is_linear, runs)):
         raise InputError(
             "curate.protect.mechanism",
             f"{protected.protection.mechanism} has no scorer that a file could hold",
             "use gaussian_mean, centroid_votes, rff_density, ulsif, dp_gd or dp_sgd without hidden "
             "layers",
         )
+
+
+def _is_linear(scorer: Scorer) -> bool:
+    """Whether a file can hold it: weights, and a map of features alone."""
+    if isinstance(scorer, PrivateClassifier):
+        return not scorer.settings.hidden
+    return isinstance(scorer, NoisySum) and has_file(scorer.map)
 
 
 def _operating_system() -> SecretRandomness:
