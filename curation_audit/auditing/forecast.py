@@ -17,7 +17,8 @@ from curation_audit.auditing.evidence import (
     missing_knowledge,
     n_fit_pairs,
 )
-from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
+from curation_audit.auditing.layout import design_warnings, smallest_fpr
+from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.planting import n_targets, planting_warnings, plants
 from curation_audit.observations import Stage
 from curation_audit.results import BoundMethod, duration

@@ -211,7 +211,7 @@ def claimed(mu: float) -> ClaimResult:
         "joint": (0.553, None),
     }  # fmt: skip
     stages = [
-        ClaimedStage(stage, low, least, low > allowed or (least or 0) > epsilon)
+        ClaimedStage(stage, low, least, low > allowed or (least or 0) > epsilon, allowed, epsilon)
         for stage, (low, least) in lows.items()
     ]
     return ClaimResult(
