@@ -44,6 +44,8 @@ def dense_models(models: FittedModels) -> DenseModels:
     Raises:
         TypeError: for models that are not of dense layers.
     """
+    if isinstance(models, DenseModels):
+        return models
     if isinstance(models, LogisticModels):
         weight = torch.from_numpy(models.coefficients)
         if weight.shape[2] == 1:  # the logit of the second class: both move by half of it

@@ -6,8 +6,8 @@ curation without a guarantee therefore leaves the model without one.
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Final, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, get_args
 
 import numpy as np
 
@@ -149,6 +149,12 @@ def fine_tune(
         protection=None if protected is None else _jointly(protected, told, event),
         told=told,
     )
+
+
+def describe_fine_tuning(settings: FineTuneSettings) -> dict[str, Any]:
+    """The settings as JSON values, for a report."""
+    given = {name: value for name, value in asdict(settings).items() if value is not None}
+    return {name: "inf" if value == math.inf else value for name, value in given.items()}
 
 
 def _check_together(settings: FineTuneSettings, site: Site, protected: Protected | None) -> None:
