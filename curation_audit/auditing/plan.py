@@ -281,6 +281,7 @@ class AuditPlan:
             self.scorer.check_use(self.rule, self.data.n_canaries)
         if self.claim is not None:
             check_comparable(self.claim, self.adjacency)
+        _check_surrogates(self.fine_tuned, self.attack)
         if "thresholds" in self.threat.knows and not self.rule.one_cut:
             raise SettingError(
                 "threat.knows",
@@ -340,6 +341,15 @@ class AuditPlan:
         """The names of the attacks to run at a stage."""
         everything = tuple(name for name, attack in ATTACKS.items() if attack.stage == stage)
         return tuple(self.attack.methods.get(stage, everything))
+
+
+def _check_surrogates(tuned: FineTuned | None, attack: AttackSettings) -> None:
+    if tuned is not None and attack.analytic_models:
+        raise SettingError(
+            "attack.analytic_models",
+            "found true beside train.fine_tune, whose models are trained on private rows, too",
+            "leave it out: drawn picks alone do not make such a model",
+        )
 
 
 def _both(scorer: Scorer, tuned: FineTuned) -> Adjacency:
