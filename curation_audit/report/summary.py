@@ -145,7 +145,7 @@ def guarantee(report: dict[str, Any]) -> Iterator[Block]:
         yield Paragraph("No differential privacy is claimed.")
     if own is not None:
         yield from protection(own)
-    tuned = report.get("fine_tuning")
+    tuned = report["fine_tuning"]
     if tuned is not None:
         yield from fine_tuning(tuned)
     if claim is not None:
@@ -210,9 +210,9 @@ def claimed(claim: dict[str, Any], unit: str) -> Iterator[Block]:
     rows = tuple(
         (
             one["stage"], words.percent(one["pair_share_low"]),
-            words.percent(one.get("pair_share", claim["pair_share"])),
+            words.percent(one["pair_share"]),
             words.epsilon(one["epsilon_low"]),
-            words.decimal(one.get("epsilon", claim["epsilon"]), "anything"),
+            words.decimal(one["epsilon"], "anything"),
             "refuted" if one["refuted"] else "not refuted",
         )
         for one in claim["stages"]

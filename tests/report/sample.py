@@ -293,6 +293,7 @@ def sample_report() -> dict[str, Any]:
             "bounds": [stage_bounds(stage) for stage in STAGES],
             "claim": claimed(mu=0.1),
             "protection": protection(),
+            "fine_tuning": None,
             **declared(),
             "verdict": Verdict(
                 "leak found",
