@@ -85,7 +85,6 @@ def show_result(result: "AuditResult") -> None:
     console.print(table)
     for told in (
         *protection_lines(result.report["protection"]),
-        *fine_tuning_lines(result.report["fine_tuning"]),
         *bound_lines(result.report),
         *claim_lines(result.report),
     ):
@@ -146,20 +145,6 @@ def protection_lines(protection: Mapping[str, Any] | None) -> Iterator[str]:
     )
     for note in protection["notes"]:
         yield f"note: {note}"
-
-
-def fine_tuning_lines(own: Mapping[str, Any] | None) -> Iterator[str]:
-    """What curation and private training spend, each and together, if there is such training."""
-    if own is None:
-        return
-    if own["joint_epsilon"] is None:
-        yield f"fine-tuning: {own['notes'][0]}"
-        return
-    yield (
-        f"fine-tuning: epsilon {own['curation_epsilon']:.4g} for scores and selection, "
-        f"{own['epsilon']:.4g} by fine-tuning alone, {own['joint_epsilon']:.4g} together, for the "
-        f"model; all at delta {own['delta']:g}"
-    )
 
 
 def claim_lines(report: Mapping[str, Any]) -> Iterator[str]:

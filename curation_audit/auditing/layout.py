@@ -29,7 +29,7 @@ def design_warnings(plan: AuditPlan) -> list[str]:
             "claim is refuted or a false one passes."
         )
     if plan.fine_tuned is not None and plan.claim is None:
-        warnings += plan.fine_tuned.told.notes[:1]
+        warnings.append(plan.fine_tuned.told.summary)
     warnings += unattacked(plan.context, plan.observed)
     if plan.attack.shadows < FEW_SHADOWS:
         warnings.append(

@@ -38,8 +38,8 @@ class FineTuning:
     Every epsilon is at ``delta``: ``epsilon`` is what fine-tuning spends by itself,
     ``curation_epsilon`` what the curation spends (it covers scores and selection), and
     ``joint_epsilon`` what both spend together (it covers the model). All three are ``None`` where
-    the model has no guarantee; then ``notes`` say why. The rest are public constants;
-    ``noise_multiplier`` is 0 without noise.
+    the model has no guarantee. ``summary`` tells them, or why there are none, in a sentence. The
+    rest are public constants; ``noise_multiplier`` is 0 without noise.
     """
 
     adjacency: Adjacency
@@ -57,4 +57,4 @@ class FineTuning:
     momentum: float
     l2: float
     sensitivity: str
-    notes: tuple[str, ...]
+    summary: str

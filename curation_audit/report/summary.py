@@ -159,17 +159,9 @@ def fine_tuning(own: dict[str, Any]) -> Iterator[Block]:
         f"steps of DP-SGD, sampling rate {words.decimal(own['sampling_rate'])}, noise multiplier "
         f"{words.decimal(own['noise_multiplier'])}."
     )
-    if own["joint_epsilon"] is None:
-        yield Paragraph(f"{steps} {own['notes'][0]}", "Fine-tuning without a guarantee.")
-        return
-    of_curation, alone, joint = (
-        words.decimal(own[name]) for name in ("curation_epsilon", "epsilon", "joint_epsilon")
-    )
+    bare = own["joint_epsilon"] is None
     yield Paragraph(
-        f"{steps} At delta {words.delta(own['delta'])} the curation spends epsilon {of_curation}, "
-        f"which covers scores and selection; fine-tuning spends {alone}; both together {joint}, "
-        "which covers the model and all that is released together.",
-        "Fine-tuning.",
+        f"{steps} {own['summary']}", "Fine-tuning without a guarantee." if bare else "Fine-tuning."
     )
 
 

@@ -31,9 +31,9 @@ def readable(report: Any) -> dict[str, Any]:
 
 def _completed(report: dict[str, Any]) -> dict[str, Any]:
     """Early reports of version 2 knew no fine-tuning: one claim was of every stage alike."""
-    if "fine_tuning" in report:
+    if "fine_tuning" in report or "claim" not in report:
         return report
-    claim = report.get("claim")
+    claim = report["claim"]
     if isinstance(claim, Mapping) and isinstance(claim.get("stages"), list):
         alike = {name: claim.get(name) for name in ("pair_share", "epsilon")}
         stages = [{**one, **alike} if isinstance(one, Mapping) else one for one in claim["stages"]]

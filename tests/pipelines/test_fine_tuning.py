@@ -82,6 +82,8 @@ def test_each_stage_has_its_epsilon_and_the_model_has_the_joint_one():
     assert found.curation_claim is first.claim
     assert found.protection.epsilon == joint
     assert found.protection.covers == ("scores", "selection", "model")
+    assert "the curation spends epsilon 0.5, which covers scores and selection" in told.summary
+    assert told.summary in found.protection.notes
     assert any("model (fine-tuning): DP-SGD" in line for line in found.protection.events)
     assert any(line.startswith("fine-tuning: a step's sum") for line in found.protection.sensitivities)
 
@@ -108,6 +110,7 @@ def test_noise_on_the_selection_alone_composes_too():
     assert found.protection.covers == ("selection", "model")
     assert found.told.curation_epsilon <= 1.0 + 1e-9
     assert found.told.joint_epsilon > found.told.epsilon
+    assert ", which covers selection; fine-tuning spends" in found.told.summary
 
 
 @pytest.mark.parametrize(
@@ -123,7 +126,7 @@ def test_without_a_guarantee_of_both_no_epsilon_is_told_of_the_model(protected, 
     told = found.told
     assert found.claim is None
     assert (told.epsilon, told.curation_epsilon, told.joint_epsilon) == (None, None, None)
-    assert why in told.notes[0]
+    assert why in told.summary
     assert found.protection is None or found.protection.epsilon is None
     assert (told.noise_multiplier == 0) == ("epsilon" in changes)
 

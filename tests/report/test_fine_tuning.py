@@ -40,10 +40,11 @@ def test_the_three_epsilons_are_told(attack):
     assert three == pytest.approx([0.5, 3.0, 3.066], abs=1e-3)
     assert report["claim"]["epsilon"] == told["joint_epsilon"] == report["protection"]["epsilon"]
     assert [one["epsilon"] for one in report["claim"]["stages"]] == [three[0], three[0], three[2]]
-    of_stages = "the curation spends epsilon 0.500, which covers scores and selection"
-    assert of_stages in texts["report.md"]
-    assert "both together 3.06" in texts["report.md"]
-    assert "fine-tuning: epsilon 0.5 for scores and selection, 3 by fine-tuning alone" in out
+    spent = "the curation spends epsilon 0.5, which covers scores and selection; fine-tuning spends"
+    for text in (texts["report.md"], out):
+        flat = " ".join(text.split())
+        assert spent in flat
+        assert "both together 3.067, which covers the model" in flat  # rounded up
     assert "never released" in out
     card = next(text for name, text in texts.items() if "card" in name)
     assert "3.06" in card

@@ -16,7 +16,7 @@ from curation_audit.checks import SettingError
 from curation_audit.dp.calibration import EpsilonTarget, check_delta, noise_multiplier_for
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.events import Event, PoissonGaussian
-from curation_audit.dp.ledger import Ledger, guarantee_of
+from curation_audit.dp.ledger import Ledger, guarantee_of, upwards
 from curation_audit.dp.protection import FineTuning, Protection
 from curation_audit.pipelines.base import Downstream
 from curation_audit.pipelines.downstream.dense import hidden_widths, with_ones
@@ -87,7 +87,7 @@ class FineTuneSettings:
     @property
     def wanted(self) -> float:
         """The epsilon that is asked for."""
-        return float(self.epsilon if self.joint_epsilon is None else self.joint_epsilon)  # type: ignore[arg-type]
+        return next(one for one in (self.epsilon, self.joint_epsilon) if one is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,18 +281,31 @@ def _told(
         momentum=constants.momentum,
         l2=constants.l2,
         sensitivity=f"fine-tuning: {DpSgd.argument(constants.clip)}",
-        notes=(*_why_none(event, curation, protected), NOT_RELEASED),
+        summary=_summary(settings.delta, own, curation, joint, protected),
     )
 
 
-def _why_none(
-    event: Event | None, curation: Claim | None, protected: Protected | None
-) -> tuple[str, ...]:
+def _summary(
+    delta: float,
+    own: float | None,
+    curation: Claim | None,
+    joint: Claim | None,
+    protected: Protected | None,
+) -> str:
+    """What each spends, or why the model has no guarantee."""
     if protected is None:
-        return (NO_PROTECT,)
+        return NO_PROTECT
     if curation is None:
-        return (NO_NOISE_BEFORE,)
-    return () if event is not None else (NO_NOISE,)
+        return NO_NOISE_BEFORE
+    if joint is None or own is None:
+        return NO_NOISE
+    first, both = (upwards(one.epsilon_at(delta)) for one in (curation, joint))
+    covered = " and ".join(one for one in protected.protection.covers if one != "model")
+    return (
+        f"At delta {delta:g} the curation spends epsilon {first}, which covers {covered}; "
+        f"fine-tuning spends {upwards(own)}; both together {both}, which covers the model and all "
+        "that is released together."
+    )
 
 
 def _jointly(protected: Protected, told: FineTuning, event: Event | None) -> Protection:
@@ -308,5 +321,5 @@ def _jointly(protected: Protected, told: FineTuning, event: Event | None) -> Pro
         epsilon=told.joint_epsilon,
         events=events,
         sensitivities=(*own.sensitivities, told.sensitivity),
-        notes=(*own.notes, *told.notes),
+        notes=(*own.notes, told.summary, NOT_RELEASED),
     )
