@@ -138,7 +138,7 @@ def forecast(plan: AuditPlan) -> Forecast:
         unit=plan.unit,
         scorer=plan.scorer.name,
         rule=plan.rule.name,
-        downstream="no model" if plan.downstream is None else plan.downstream.name,
+        downstream=plan.model_name or "no model",
         protection=_protection(plan),
         attacks=_by_stage(plan, run),
         not_applicable=_grouped_by_need(missing),

@@ -325,6 +325,13 @@ class AuditPlan:
         return alone and (cheap if allowed is None else allowed)
 
     @property
+    def model_name(self) -> str | None:
+        """What is trained, in words; ``None`` for nothing."""
+        if self.downstream is None:
+            return None
+        return f"{self.downstream.name}{'' if self.fine_tuned is None else ', then fine-tuning'}"
+
+    @property
     def adjacency(self) -> Adjacency:
         """What game a coin plays: public constants of fine-tuning make it zero-out, too."""
         tuned = self.fine_tuned

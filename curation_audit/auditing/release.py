@@ -144,7 +144,7 @@ def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]
         "classes": list(data.classes),
         "scorer": plan.scorer.name,
         "rule": plan.rule.name,
-        "downstream": None if plan.downstream is None else plan.downstream.name,
+        "downstream": plan.model_name,
         "picked": {
             "real": int(curations.real.observation.selection.sizes[0]),
             "shadows_min": int(sizes.min()),

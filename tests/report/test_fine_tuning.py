@@ -35,6 +35,7 @@ def attack(command, tmp_path):
 
 def test_the_three_epsilons_are_told(attack):
     report, texts, out = attack(PROTECT)
+    assert report["design"]["downstream"] == "logistic, then fine-tuning"
     told = report["fine_tuning"]
     three = [told[name] for name in ("curation_epsilon", "epsilon", "joint_epsilon")]
     assert three == pytest.approx([0.5, 3.0, 3.066], abs=1e-3)
