@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 import curation_audit
 from curation_audit.report.versions import readable
@@ -70,3 +71,17 @@ def test_a_report_from_before_it_is_still_read(attack):
     for stage in report["claim"]["stages"]:
         del stage["epsilon"], stage["pair_share"]
     assert readable(report)["claim"]["epsilon"] == report["claim"]["epsilon"]
+
+
+def test_a_gate_asks_for_the_joint_epsilon(attack, command, tmp_path):
+    """The curation alone would meet a policy of 1; what is released with the model does not."""
+    attack(PROTECT)
+    for epsilon, outcome in ((1.0, "lies above 1"), (4.0, "was not refuted")):
+        claim = {"adjacency": "zero_out", "epsilon": epsilon, "unit": "patient_id"}
+        line = {"stage": "model", "metric": "auc", "at_most": 1.0}
+        tree = {"version": 1, "name": "p", "appetite": [line], "requires": {"claim": claim}}
+        policy = tmp_path / "policy.yaml"
+        policy.write_text(yaml.safe_dump(tree))
+        _, out, err = command("gate", tmp_path, "--policy", policy)
+        assert err == ""
+        assert outcome in " ".join(out.split())
