@@ -128,6 +128,7 @@ def test_without_a_guarantee_of_both_no_epsilon_is_told_of_the_model(protected, 
     assert (told.epsilon, told.curation_epsilon, told.joint_epsilon) == (None, None, None)
     assert why in told.summary
     assert found.protection is None or found.protection.epsilon is None
+    assert found.protection is None or "no limit on what it tells" in found.protection.events[-1]
     assert (told.noise_multiplier == 0) == ("epsilon" in changes)
 
 

@@ -43,6 +43,9 @@ NO_NOISE: Final = (
     "Fine-tuning ran without noise, so the model has no guarantee at all, and what the curation "
     "guarantees for scores and selection is not tested here."
 )
+NO_LIMIT: Final = (
+    "event: model (fine-tuning): no limit on what it tells; the lines above are of the curation alone"
+)
 NOT_RELEASED: Final = (
     "The fine-tuned models of an audit are made with seeded noise and are never released."
 )
@@ -311,7 +314,7 @@ def _summary(
 def _jointly(protected: Protected, told: FineTuning, event: Event | None) -> Protection:
     """The curation's protection, as one of everything that is seen: the joint epsilon."""
     own = protected.protection
-    events = own.events
+    events = (*own.events, NO_LIMIT)
     if told.joint_epsilon is not None and event is not None:
         ledger = Ledger(told.adjacency, own.unit, (*protected.events, event))
         events = ledger.lines(told.delta)
