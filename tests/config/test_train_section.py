@@ -130,7 +130,11 @@ def test_a_stated_claim_and_analytic_surrogates_are_refused(small, command):
         (("curate", "--out", "picked"), "trains no model"),
     ],
 )
-def test_other_commands_say_that_they_do_not_train_privately(arguments, told, small, command):
+def test_other_commands_do_not_train_privately(
+    arguments, told, small, command, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
     def edit(tree: dict[str, Any]) -> None:
         tuned(protect=None if arguments[0] == "sweep" else PRIVATE)(tree)
         tree["private"]["ledger"] = "a.ledger"
