@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from curation_audit.dp.claims import DpSgdClaim, EpsilonDeltaClaim, GaussianClaim
     from curation_audit.pipelines.canaries import CanarySettings, canary_features
     from curation_audit.pipelines.protection.base import Budget
+    from curation_audit.pipelines.protection.fine_tuning import FineTuneSettings
     from curation_audit.pipelines.protection.protect import ProtectSettings
     from curation_audit.pipelines.rules.cut import Cut, select
     from curation_audit.pipelines.rules.threshold import Threshold
@@ -48,6 +49,7 @@ _HOMES = {
     "DpSgdClaim": "dp.claims",
     "EpsilonDeltaClaim": "dp.claims",
     "Estimate": "results",
+    "FineTuneSettings": "pipelines.protection.fine_tuning",
     "GaussianClaim": "dp.claims",
     "InputError": "checks",
     "Metrics": "results",
@@ -81,6 +83,7 @@ __all__ = [
     "DpSgdClaim",
     "EpsilonDeltaClaim",
     "Estimate",
+    "FineTuneSettings",
     "GaussianClaim",
     "InputError",
     "Metrics",

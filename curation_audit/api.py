@@ -27,6 +27,11 @@ from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.downstream import DOWNSTREAM
 from curation_audit.pipelines.downstream.fitting import check_fits
 from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.protection.fine_tuning import (
+    FineTuneSettings,
+    describe_fine_tuning,
+    fine_tune,
+)
 from curation_audit.pipelines.protection.protect import (
     Protected,
     ProtectSettings,
@@ -67,6 +72,7 @@ class Pipeline:
         scorer_version: what a function computes; needed where results are stored.
         protect: a private mechanism in place of the scorer or the rule; its guarantee is then the
             claim.
+        fine_tune: private training of the model after the picks, counted together with ``protect``.
         seed, standardise, threat, attack, run, policy, claim, metric, name: as in a pipeline file.
 
     Nothing is checked before ``plan()``, which raises ``InputError``.
@@ -94,6 +100,7 @@ class Pipeline:
     policy: tuple[PolicyRule, ...] = ()
     claim: Claim | None = None
     protect: ProtectSettings | None = None
+    fine_tune: FineTuneSettings | None = None
 
     def plan(self) -> AuditPlan:
         """Check everything and lay out the audit."""
@@ -147,11 +154,34 @@ class Pipeline:
             unit=self._unit(),
             configuration=settings,
         )
-        return plan if self.protect is None else self._under(self.protect, plan)
+        made = None
+        if self.protect is not None:
+            site = site_of(plan, self.protect.adjacency)
+            made = protect(self.protect, site, plan.rule, plan.unit)
+            plan = self._under(self.protect, made, plan)
+        return plan if self.fine_tune is None else self._tuned(self.fine_tune, made, plan)
 
-    def _under(self, settings: ProtectSettings, plan: AuditPlan) -> AuditPlan:
+    def _tuned(
+        self, settings: FineTuneSettings, made: Protected | None, plan: AuditPlan
+    ) -> AuditPlan:
+        """The audit of the pipeline whose model is trained on private rows, too."""
+        if plan.downstream is None:
+            raise InputError("fine_tune", "is stated, but nothing is trained", "name train")
+        if self.claim is not None:
+            raise InputError("claim", "is stated beside fine_tune", "the guarantee is the claim")
+        site, n_classes = site_of(plan, settings.adjacency), len(plan.data.classes)
+        found = fine_tune(settings, site, plan.downstream, n_classes, made, plan.unit)
+        told = {**plan.configuration, "fine_tune": describe_fine_tuning(settings)}
+        return replace(
+            plan,
+            fine_tuned=found,
+            claim=found.claim,
+            protection=found.protection,
+            configuration=told,
+        )
+
+    def _under(self, settings: ProtectSettings, made: Protected, plan: AuditPlan) -> AuditPlan:
         """The audit of the pipeline under a mechanism."""
-        made = protect(settings, site_of(plan, settings.adjacency), plan.rule, plan.unit)
         return replace(
             plan,
             scorer=made.scorer,
@@ -258,7 +288,9 @@ def private_parts(pipeline: Pipeline) -> tuple[Protected, AuditPlan]:
     if pipeline.claim is not None:
         raise InputError("claim", "is stated beside protect", "the guarantee is the claim")
     # how an audit would attack is beside the point: canaries are no rows of a release
-    plan = replace(pipeline, protect=None, attack=AttackSettings(), policy=()).plan()
+    plan = replace(
+        pipeline, protect=None, fine_tune=None, attack=AttackSettings(), policy=()
+    ).plan()
     site = site_of(plan, pipeline.protect.adjacency)
     return protect(pipeline.protect, site, plan.rule, plan.unit), plan
 

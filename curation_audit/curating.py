@@ -131,6 +131,9 @@ def _checked(plan: AuditPlan) -> tuple[Protected, Path]:
         raise InputError(
             "curate.protect", "is missing", "a curation for real needs a private mechanism"
         )
+    if plan.fine_tuned is not None:
+        hint = "leave it out: --set train=null; the model's training is for you to run and to book"
+        raise InputError("train.fine_tune", "a curation for real trains no model", hint)
     if plan.ledger is None:
         hint = "name the file; 'curation-audit ledger set-budget FILE' makes it"
         raise InputError("private.ledger", "is missing", hint)

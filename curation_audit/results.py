@@ -289,13 +289,17 @@ class ClaimedStage:
     """A claim at one stage: ``refuted`` where a limit exceeds what it allows.
 
     ``epsilon_low``: by one-run guesses; ``None`` where every attack reads coins of the row. Both
-    limits hold for all stages together (Bonferroni).
+    limits hold for all stages together (Bonferroni). ``pair_share`` and ``epsilon`` are what is
+    claimed of this stage, which may be less than what is claimed of all that is seen; ``epsilon``
+    is ``None`` where that says nothing.
     """
 
     stage: Stage
     pair_share_low: float
     epsilon_low: float | None
     refuted: bool
+    pair_share: float
+    epsilon: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,9 @@ def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) ->
 
     Both are declared beforehand and need no hypothesis beside the claim: the pair mean tests the
     claim itself, and one-run guesses the epsilon that it comes to at the audit's delta, or at the
-    nearest that it speaks of. They share the error of all stages (Bonferroni).
+    nearest that it speaks of. They share the error of all stages (Bonferroni). Where the model is
+    fine-tuned the plan's claim is of all that is seen, and the stages before it are held to what
+    the curation guarantees by itself.
     """
     if plan.claim is None:
         return None
@@ -155,20 +157,29 @@ def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) ->
     n_tests = 2 * len(plan.stages) * plan.n_claims
     confidence = bonferroni_confidence(settings.confidence, n_tests)
     delta = plan.claim.tested_delta(settings.delta)
-    allowed, claimed = plan.claim.pair_share(), plan.claim.epsilon_at(delta)
-    stages = []
+    limits, stages = _limits(plan, delta), []
     for stage in plan.stages:
         able = attacks_at(stage, found)
         chosen, coinless = choose(able, game), _coinless(plan, able, game)
-        if chosen is None:
+        if chosen is None or stage not in limits:
             continue
+        allowed, claimed = limits[stage]
         low, epsilon = pair_mean_lower(chosen.evaluation.shares, confidence), None
         if coinless is not None:
             counted = guessed(coinless, delta, confidence)
             epsilon = one_run_epsilon(*counted, delta, confidence)
         refuted = low > allowed or (epsilon is not None and epsilon > claimed)
-        stages.append(ClaimedStage(stage, low, epsilon, refuted))
+        stated = claimed if np.isfinite(claimed) else None
+        stages.append(ClaimedStage(stage, low, epsilon, refuted, allowed, stated))
     return _beside(plan.claim, delta, settings, tuple(stages))
+
+
+def _limits(plan: AuditPlan, delta: float) -> dict[Stage, tuple[float, float]]:
+    """The pair share and the epsilon that are claimed of each stage, worked out once a claim."""
+    of_stage = {stage: plan.claim_at(stage) for stage in plan.stages}
+    claims = {id(one): one for one in of_stage.values() if one is not None}
+    limits = {key: (one.pair_share(), one.epsilon_at(delta)) for key, one in claims.items()}
+    return {stage: limits[id(one)] for stage, one in of_stage.items() if one is not None}
 
 
 def _coinless(plan: AuditPlan, able: Sequence[AttackEvidence], game: Game) -> Chosen | None:
@@ -215,7 +226,7 @@ def stage_bounds(
     return StageBounds(
         stage=stage,
         attack=chosen.attack,
-        adjacency=plan.scorer.adjacency,
+        adjacency=plan.adjacency,
         n_fit_pairs=int(game.fit_pairs.sum()),
         n_evaluation_pairs=len(shares),
         pair_share=float(shares.mean()),

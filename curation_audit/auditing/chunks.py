@@ -40,7 +40,7 @@ from curation_audit.pipelines.downstream.repeated import Repeated
 from curation_audit.storage import ChunkStore, array_digest, code_digest, content_key
 from curation_audit.streams import ShadowStreams, Streams
 from curation_audit.training.device import resolve_device
-from curation_audit.types import Scores
+from curation_audit.types import Inclusion, Scores
 
 SHADOWS_PER_CHUNK = 16
 CHUNK_FORMAT = 2
@@ -140,6 +140,7 @@ def plan_parts(plan: AuditPlan) -> dict[str, Any]:
         "scorer": describe(plan.scorer),
         "rule": describe(plan.rule),
         "downstream": None if plan.downstream is None else describe(plan.downstream),
+        "fine-tuning": None if plan.fine_tuned is None else plan.fine_tuned.model.describe(),
         "utility": plan.utility,
         "seed": plan.seed,
     }
@@ -171,31 +172,45 @@ def run_task(
     Null shadows need ``real_scores`` (1, m), those with planted rows the ``planting``.
     """
     of_chunk = Streams(plan.seed).for_shadows(task.scope, range(task.start, task.stop))
+    held = held_by(plan, task, of_chunk)
     with one_thread():
         if not task.scope.startswith("planted"):
-            return select_and_train(plan, _scores(plan, task, real_scores, of_chunk), of_chunk)
+            scores = _scores(plan, task, held, real_scores, of_chunk)
+            return select_and_train(plan, scores, of_chunk, held)
         if planting is None:
             raise ValueError("planted shadows need planted rows.")
         grown = with_planted(plan, planting)
-        scores = _scores(grown, task, real_scores, of_chunk)
-        return select_and_ask(grown, scores, len(planting.features), of_chunk)
+        scores = _scores(grown, task, held, real_scores, of_chunk)
+        return select_and_ask(grown, scores, len(planting.features), of_chunk, held)
+
+
+def held_by(plan: AuditPlan, task: Task, streams: ShadowStreams) -> Inclusion:
+    """Whom the shadows of one chunk hold, bool (S, N).
+
+    Everyone for the real curation, and for null shadows, whose models may not tell the coins: they
+    differ from the real one in the picks alone, wherever models are fine-tuned.
+    """
+    n_candidates = plan.data.private.n_candidates
+    if task.scope in ("real", "null", "planted null"):
+        return np.ones((task.stop - task.start, n_candidates), dtype=bool)
+    everything = paired_inclusion(plan.attack.shadows, n_candidates, streams.root)
+    return everything[task.start : task.stop]
 
 
 def _scores(
-    plan: AuditPlan, task: Task, real_scores: np.ndarray | None, streams: ShadowStreams
+    plan: AuditPlan,
+    task: Task,
+    held: Inclusion,
+    real_scores: np.ndarray | None,
+    streams: ShadowStreams,
 ) -> Scores:
     """The scores of one chunk: of the coins, or of nothing for null shadows."""
-    n_candidates = plan.data.private.n_candidates
     if task.scope in ("null", "planted null"):
         if real_scores is None:
             raise ValueError("null shadows need the real scores.")
         n_planted = len(plan.data.pool) - real_scores.shape[1]
         return shuffled_scores(real_scores, streams, n_planted)
-    inclusion = np.ones((1, n_candidates), dtype=bool)
-    if task.scope != "real":
-        everything = paired_inclusion(plan.attack.shadows, n_candidates, streams.root)
-        inclusion = everything[task.start : task.stop]
-    return checked_scores(score_shadows(plan, inclusion, streams), task, plan)
+    return checked_scores(score_shadows(plan, held, streams), task, plan)
 
 
 def checked_scores(scores: np.ndarray, task: Task, plan: AuditPlan) -> np.ndarray:

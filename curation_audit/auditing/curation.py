@@ -96,16 +96,20 @@ def shuffled_scores(real: Scores, streams: ShadowStreams, n_planted: int = 0) ->
     )
 
 
-def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) -> Curated:
-    """From scores (S, m) to picked rows, models and their utility."""
+def select_and_train(
+    plan: AuditPlan, scores: Scores, streams: ShadowStreams, held: Inclusion | None = None
+) -> Curated:
+    """From scores (S, m) to picked rows, models and their utility.
+
+    ``held`` bool (S, N): whom each model is fine-tuned on, where the plan fine-tunes.
+    """
     pool, private, test = plan.data.pool, plan.data.private, plan.data.test
     rank = tie_order(pool.ids, plan.seed)
     selection = plan.rule.select(scores, rank, streams, pool)
-    downstream = plan.downstream
-    if downstream is None:
+    if plan.downstream is None:
         nothing = np.zeros((scores.shape[0], 0, 0), dtype=np.float32)
         return Curated(Observation(scores, selection, nothing), None)
-    models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
+    models = trained(plan, selection, streams, held)
     probabilities = asked(plan, models, private.features[private.unit != ALWAYS_IN])
     utility = None
     if test is not None and test.labels is not None:
@@ -114,16 +118,40 @@ def select_and_train(plan: AuditPlan, scores: Scores, streams: ShadowStreams) ->
     return Curated(Observation(scores, selection, probabilities, at_pool), utility)
 
 
-def select_and_ask(plan: AuditPlan, scores: Scores, n_rows: int, streams: ShadowStreams) -> Curated:
+def trained(
+    plan: AuditPlan, selection: Selection, streams: ShadowStreams, held: Inclusion | None
+) -> FittedModels:
+    """S models on their picks, then fine-tuned on the private rows they hold, if the plan says so.
+
+    Raises:
+        ValueError: without a model, or where it is not said who is held.
+    """
+    if plan.downstream is None:
+        raise ValueError("no model is trained.")
+    models = plan.downstream.fit(plan.data.pool, selection, len(plan.data.classes), streams=streams)
+    if plan.fine_tuned is None:
+        return models
+    if held is None:
+        raise ValueError("fine-tuning needs to know who is held.")
+    return plan.fine_tuned.model.fit(models, plan.data.private, held, streams=streams)
+
+
+def select_and_ask(
+    plan: AuditPlan,
+    scores: Scores,
+    n_rows: int,
+    streams: ShadowStreams,
+    held: Inclusion | None = None,
+) -> Curated:
     """As ``select_and_train``, but only what happens to the last ``n_rows`` of the pool.
 
     Scores, picks and probabilities are those of these rows.
     """
-    pool, downstream = plan.data.pool, plan.downstream
-    if downstream is None:
+    pool = plan.data.pool
+    if plan.downstream is None:
         raise ValueError("rows are planted only where a model is trained.")
     selection = plan.rule.select(scores, tie_order(pool.ids, plan.seed), streams, pool)
-    models = downstream.fit(pool, selection, len(plan.data.classes), streams=streams)
+    models = trained(plan, selection, streams, held)
     picked = Selection.from_mask(selection.mask()[:, -n_rows:])
     probabilities = asked(plan, models, pool.features[-n_rows:])
     return Curated(Observation(scores[:, -n_rows:], picked, probabilities), None)

@@ -17,7 +17,8 @@ from curation_audit.auditing.evidence import (
     missing_knowledge,
     n_fit_pairs,
 )
-from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
+from curation_audit.auditing.layout import design_warnings, smallest_fpr
+from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.planting import n_targets, planting_warnings, plants
 from curation_audit.observations import Stage
 from curation_audit.results import BoundMethod, duration
@@ -137,7 +138,7 @@ def forecast(plan: AuditPlan) -> Forecast:
         unit=plan.unit,
         scorer=plan.scorer.name,
         rule=plan.rule.name,
-        downstream="no model" if plan.downstream is None else plan.downstream.name,
+        downstream=plan.model_name or "no model",
         protection=_protection(plan),
         attacks=_by_stage(plan, run),
         not_applicable=_grouped_by_need(missing),

@@ -9,7 +9,7 @@ import numpy as np
 from joblib import cpu_count
 
 from curation_audit.attacks import ATTACKS
-from curation_audit.auditing.context import ReleaseContext, unattacked
+from curation_audit.auditing.context import ReleaseContext
 from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
 from curation_audit.dp.claims import Claim, check_comparable
 from curation_audit.dp.events import Event
@@ -24,9 +24,9 @@ from curation_audit.pipelines.base import (
 )
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.protection.fine_tuning import FineTuned
 from curation_audit.report.renderings import check_formats
-from curation_audit.results import Estimand
-from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
+from curation_audit.results import Adjacency, Estimand
 
 Knows: TypeAlias = Literal[
     "algorithm", "candidates", "labels", "memberships", "other candidates", "pool", "thresholds"
@@ -37,7 +37,6 @@ EmbeddingView: TypeAlias = Literal["exact", "surrogate"]
 Limit: TypeAlias = Literal["value", "low", "high"]
 UtilityMetric: TypeAlias = Literal["accuracy", "auc"]
 MIN_SHADOWS = 8
-FEW_SHADOWS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +238,8 @@ class AuditPlan:
     """One audit: the pipeline, who attacks it, how hard, and where the results go.
 
     ``protection`` says how the scorer and the rule were made private; ``claim`` is then its
-    guarantee. ``n_claims`` claims of several audits hold together at ``attack.confidence``.
+    guarantee, and where the model is fine-tuned (``fine_tuned``) that of both together.
+    ``n_claims`` claims of several audits hold together at ``attack.confidence``.
     ``context`` is what the owner declares about the release. ``configuration`` is the tree that
     the report prints; it never holds data.
     """
@@ -250,6 +250,7 @@ class AuditPlan:
     scorer: Scorer
     rule: SelectionRule
     downstream: Downstream | None
+    fine_tuned: FineTuned | None = None
     threat: Threat = field(default_factory=Threat)
     attack: AttackSettings = field(default_factory=AttackSettings)
     run: RunSettings = field(default_factory=RunSettings)
@@ -279,7 +280,8 @@ class AuditPlan:
         if isinstance(self.scorer, Particular):
             self.scorer.check_use(self.rule, self.data.n_canaries)
         if self.claim is not None:
-            check_comparable(self.claim, self.scorer.adjacency)
+            check_comparable(self.claim, self.adjacency)
+        _check_surrogates(self.fine_tuned, self.attack)
         if "thresholds" in self.threat.knows and not self.rule.one_cut:
             raise SettingError(
                 "threat.knows",
@@ -319,12 +321,47 @@ class AuditPlan:
         """Whether attacks may train on picks of scorers that they draw."""
         allowed = self.attack.analytic_models
         cheap = isinstance(self.downstream, Logistic)
-        return self.downstream is not None and (cheap if allowed is None else allowed)
+        alone = self.downstream is not None and self.fine_tuned is None
+        return alone and (cheap if allowed is None else allowed)
+
+    @property
+    def model_name(self) -> str | None:
+        """What is trained, in words; ``None`` for nothing."""
+        if self.downstream is None:
+            return None
+        return f"{self.downstream.name}{'' if self.fine_tuned is None else ', then fine-tuning'}"
+
+    @property
+    def adjacency(self) -> Adjacency:
+        """What game a coin plays: public constants of fine-tuning make it zero-out, too."""
+        tuned = self.fine_tuned
+        return self.scorer.adjacency if tuned is None else _both(self.scorer, tuned)
+
+    def claim_at(self, stage: Stage) -> Claim | None:
+        """What is claimed of a stage: before the model, what the curation guarantees by itself."""
+        if self.fine_tuned is None or stage == "model":
+            return self.claim
+        sees_model = stage == "joint" and "model" in self.observed
+        return self.claim if sees_model else self.fine_tuned.curation_claim
 
     def methods(self, stage: Stage) -> tuple[str, ...]:
         """The names of the attacks to run at a stage."""
         everything = tuple(name for name, attack in ATTACKS.items() if attack.stage == stage)
         return tuple(self.attack.methods.get(stage, everything))
+
+
+def _check_surrogates(tuned: FineTuned | None, attack: AttackSettings) -> None:
+    if tuned is not None and attack.analytic_models:
+        raise SettingError(
+            "attack.analytic_models",
+            "found true beside train.fine_tune, whose models are trained on private rows, too",
+            "leave it out: drawn picks alone do not make such a model",
+        )
+
+
+def _both(scorer: Scorer, tuned: FineTuned) -> Adjacency:
+    """A scorer that is a function of the rows held plays either game."""
+    return tuned.model.adjacency if scorer.adjacency == "add_remove" else scorer.adjacency
 
 
 def _check_covered(
@@ -344,40 +381,3 @@ def _check_covered(
             f"found thresholds, which are scores that {protection.mechanism} does not make private",
             "leave them out",
         )
-
-
-def smallest_fpr(plan: AuditPlan) -> float:
-    """The smallest rate that a headline, measured on half of the pairs, can resolve."""
-    n_fresh_pairs = plan.attack.shadows // 2 - plan.attack.shadows // 4
-    return MIN_EXPECTED_FALSE_POSITIVES / (n_fresh_pairs * plan.data.private.n_candidates)
-
-
-def design_warnings(plan: AuditPlan) -> list[str]:
-    """What a reader should know about how an audit is laid out."""
-    warnings = []
-    if plan.attack.canaries is not None:
-        warnings.append(
-            f"The candidates are {plan.data.n_canaries} canaries: records made up from the public "
-            "pool to be more exposed than real ones. The numbers are about them, not about the "
-            "real private rows, which are in every shadow."
-        )
-    if plan.claim is not None and plan.scorer.name in ("callable", "command"):
-        warnings.append(
-            "A claim is tested on a scorer that is code of your own. Its noise must be fresh "
-            "in every call: with a fixed seed, or with one generator per worker process, a true "
-            "claim is refuted or a false one passes."
-        )
-    warnings += unattacked(plan.context, plan.observed)
-    if plan.attack.shadows < FEW_SHADOWS:
-        warnings.append(
-            f"With {plan.attack.shadows} shadows the controls would notice gross faults only; "
-            f"{FEW_SHADOWS} or more are advised."
-        )
-    hidden = [f"{fpr:g}" for fpr in plan.attack.fpr if fpr < smallest_fpr(plan)]
-    if hidden:
-        warnings.append(
-            f"{plan.attack.shadows} shadows of {plan.data.private.n_candidates} candidates do not "
-            f"resolve headline false-positive rates of {', '.join(hidden)}; "
-            f"the smallest is {smallest_fpr(plan):.2g}."
-        )
-    return warnings

@@ -21,7 +21,8 @@ from curation_audit.auditing.chunks import Curations
 from curation_audit.auditing.contents import contents
 from curation_audit.auditing.evidence import AttackEvidence, Game
 from curation_audit.auditing.judge import CONTROLS_LEVEL
-from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
+from curation_audit.auditing.layout import design_warnings, smallest_fpr
+from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.planting import n_targets, planting_warnings
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.report import SCHEMA_VERSION, validate_report
@@ -106,6 +107,7 @@ def build_report(
             "bounds": bounds,
             "claim": claim,
             "protection": plan.protection,
+            "fine_tuning": None if plan.fine_tuned is None else plan.fine_tuned.told,
             "verdict": verdict,
             "warnings": [
                 *plan.data.warnings,
@@ -142,7 +144,7 @@ def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]
         "classes": list(data.classes),
         "scorer": plan.scorer.name,
         "rule": plan.rule.name,
-        "downstream": None if plan.downstream is None else plan.downstream.name,
+        "downstream": plan.model_name,
         "picked": {
             "real": int(curations.real.observation.selection.sizes[0]),
             "shadows_min": int(sizes.min()),

@@ -1,23 +1,21 @@
 """Load a pipeline file: parse, override, build, read the data, check."""
 
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
-from curation_audit.auditing.chunks import describe, one_thread
+from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.context import ReleaseContext
 from curation_audit.auditing.plan import AuditPlan, PolicyRule, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.protect_section import build_protect
+from curation_audit.config.resolved import resolved
 from curation_audit.config.sections import (
-    SET_BY_RUN,
     GroupedColumnsSection,
     PipelineSection,
     Problem,
@@ -26,7 +24,6 @@ from curation_audit.config.sections import (
     build_attack,
     build_claim,
     build_context,
-    build_downstream,
     build_policy,
     build_rule,
     build_scorer,
@@ -35,6 +32,7 @@ from curation_audit.config.sections import (
     build_threat,
     problem_of,
 )
+from curation_audit.config.train_section import Training, build_train
 from curation_audit.config.tree import ConfigTree, override, read_tree
 from curation_audit.config.tuning_section import check_result
 from curation_audit.dp.claims import Claim
@@ -56,9 +54,12 @@ from curation_audit.pipelines.features import FeatureStep
 from curation_audit.pipelines.picking import check_pickable
 from curation_audit.pipelines.pools import Background, Pool, open_pool
 from curation_audit.pipelines.protection.base import Site
+from curation_audit.pipelines.protection.fine_tuning import PATH as FINE_TUNE
+from curation_audit.pipelines.protection.fine_tuning import FineTuned, fine_tune
 from curation_audit.pipelines.protection.protect import Protected, protect
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.report.renderings import check_formats
+from curation_audit.results import Adjacency
 from curation_audit.streams import Streams
 from curation_audit.training.device import resolve_device
 
@@ -165,9 +166,10 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     scorer = built(("curate", "scorer"), build_scorer, section.curate.scorer, run.device)
     scorer = opened(scorer, base)
     rule = built(("curate", "select"), build_rule, section.curate.select)
-    downstream = None
+    training = None
     if section.train is not None:
-        downstream = built(("train",), build_downstream, section.train, run.device)
+        training = built(("train",), build_train, section.train, run.device)
+    downstream = None if training is None else training.model
     policy, claim, context = _reporting(section)
     protection: Protection | None = None
     events: tuple[Event, ...] = ()
@@ -185,11 +187,15 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         data = with_canaries(data, scorer, attack.canaries, Streams(section.seed))
     if most_pool_rows is None:
         _try_to_pick(rule, data.pool, section.seed)
-    configuration = _resolved(section, steps, as_written, rule, downstream, threat, attack)
+    configuration = resolved(section, steps, as_written, rule, downstream, threat, attack)
+    protected = None
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim, base)
         scorer, rule, claim = protected.scorer, protected.rule, protected.claim
         protection, events = protected.protection, protected.events
+    fine_tuned = _fine_tuned(section, training, data, scorer, run, protected)
+    if fine_tuned is not None:
+        claim, protection = fine_tuned.claim, fine_tuned.protection
     return AuditPlan(
         name=section.name,
         seed=section.seed,
@@ -197,6 +203,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         scorer=scorer,
         rule=rule,
         downstream=downstream,
+        fine_tuned=fine_tuned,
         threat=threat,
         attack=attack,
         run=run,
@@ -283,15 +290,48 @@ def _protected(
         check_settings(f"curate.{name}", part)
     settings = built(path, build_protect, section.curate.protect, section.curate.scorer["method"])
     check_result(settings, base)
-    site = Site(
+    site = _site(section, data, scorer, run, settings.adjacency)
+    return protect(settings, site, rule, section.private.unit or "row")
+
+
+def _site(
+    section: PipelineSection,
+    data: CurationData,
+    scorer: Scorer,
+    run: RunSettings,
+    adjacency: Adjacency,
+) -> Site:
+    return Site(
         private=data.private,
         pool=data.pool,
         scorer=scorer,
-        adjacency=settings.adjacency,
+        adjacency=adjacency,
         seed=section.seed,
         device=run.device,
     )
-    return protect(settings, site, rule, section.private.unit or "row")
+
+
+def _fine_tuned(
+    section: PipelineSection,
+    training: Training | None,
+    data: CurationData,
+    scorer: Scorer,
+    run: RunSettings,
+    protected: Protected | None,
+) -> FineTuned | None:
+    """Private training in place, and what it claims together with the curation."""
+    if training is None or training.fine_tune is None:
+        return None
+    settings, unit = training.fine_tune, section.private.unit or "row"
+    if section.report.claim is not None:
+        raise Problem(
+            ("report", "claim"),
+            f"is stated beside {FINE_TUNE}",
+            "leave it out: what curation and fine-tuning guarantee together is the claim",
+        )
+    site = _site(section, data, scorer, run, settings.adjacency)
+    n_classes = len(data.classes)
+    return fine_tune(settings, site, training.model, n_classes, protected, unit)
 
 
 def set_spec(name: str, section: SetSection | TestSection) -> SetSpec:
@@ -329,52 +369,3 @@ def _folder_name(name: str) -> str:
     """The pipeline's name with everything but letters, digits, dot, dash, underscore as a dash."""
     cleaned = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip(".")
     return cleaned or "audit"
-
-
-def _resolved(
-    section: PipelineSection,
-    steps: Sequence[Any],
-    scorer: Any,
-    rule: Any,
-    downstream: Any,
-    threat: Any,
-    attack: Any,
-) -> dict[str, Any]:
-    """The whole configuration with every default filled in, as JSON values.
-
-    Where results go is no setting of them. Of absolute paths only the last part is kept: reports
-    are passed on, and need not tell how a machine is laid out.
-    """
-    tree = section.model_dump(mode="json", exclude_none=True)
-    for name in ("private", "public", "test"):
-        if name in tree:
-            tree[name]["source"] = _without_folders(tree[name]["source"])
-    tree["features"]["steps"] = [_as_written("kind", step) for step in steps]
-    curate = {"scorer": _as_written("method", scorer), "select": _as_written("rule", rule)}
-    if section.curate.protect is not None:
-        # JSON has no infinity; as a word it is read as the same number
-        curate["protect"] = {
-            key: "inf" if value == math.inf else value
-            for key, value in section.curate.protect.items()
-        }
-    tree["curate"] = curate
-    tree["train"] = None if downstream is None else _as_written("model", downstream)
-    tree["threat"], tree["attack"] = asdict(threat), asdict(attack)
-    tree["run"] = {"device": section.run.device, "dtype": section.run.dtype}
-    resolved: dict[str, Any] = json.loads(json.dumps(tree, default=str))
-    return resolved
-
-
-def _as_written(tag: str, part: Any) -> dict[str, Any]:
-    """A part as a file names it; where it runs is no setting of its own."""
-    settings = describe(part)
-    return {tag: settings.pop("name")} | {k: v for k, v in settings.items() if k not in SET_BY_RUN}
-
-
-def _without_folders(source: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: Path(value).name
-        if key in ("path", "folder") and Path(str(value)).is_absolute()
-        else value
-        for key, value in source.items()
-    }

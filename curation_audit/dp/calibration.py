@@ -173,12 +173,13 @@ def noise_multiplier_for(
     return least_noise(excess, _first_guess(mu / replaced(adjacency) ** 0.5, sampling_rate, steps))
 
 
-def check_delta(delta: float, n_units: int | None = None) -> None:
+def check_delta(
+    delta: float, n_units: int | None = None, path: str = "curate.protect.delta"
+) -> None:
     """Raise ``SettingError`` unless delta means something, for a *public* number of units if any.
 
     At delta = 1 / N the release of one unit as it is would be allowed.
     """
-    path = "curate.protect.delta"
     if not 0 < delta < 1:
         raise SettingError(path, f"found {delta}", "expected a number in (0, 1)")
     if n_units is not None and delta >= 1 / n_units:

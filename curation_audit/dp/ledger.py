@@ -98,12 +98,12 @@ class Ledger:
             *head,
             *(f"event: {one.line()}" for one in self.events),
             f"accountant: {ACCOUNTANTS[_accountant(claim)]}",
-            f"epsilon at delta {tested:.6g}: {_upwards(claim.epsilon_at(tested))}",
+            f"epsilon at delta {tested:.6g}: {upwards(claim.epsilon_at(tested))}",
             *(
-                f"TPR at FPR {fpr:g}: at most {_upwards(float(tpr))}"
+                f"TPR at FPR {fpr:g}: at most {upwards(float(tpr))}"
                 for fpr, tpr in zip(SHOWN_FPR, tprs, strict=True)
             ),
-            f"advantage: at most {_upwards(claim.advantage())}",
+            f"advantage: at most {upwards(claim.advantage())}",
         )
 
 
@@ -185,7 +185,7 @@ def _accountant(claim: Claim) -> str:
     return claim.accountant if isinstance(claim, ComposedClaim) else claim.kind
 
 
-def _upwards(value: float) -> str:
+def upwards(value: float) -> str:
     """Four digits, rounded up: a limit must not shrink on paper."""
     if not 0 < value < math.inf:
         return f"{value:g}"

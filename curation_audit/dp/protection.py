@@ -29,3 +29,32 @@ class Protection:
     ablation: bool
     noise_source: str
     tuning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuning:
+    """Private training of the model that follows a curation, in numbers for a report.
+
+    Every epsilon is at ``delta``: ``epsilon`` is what fine-tuning spends by itself,
+    ``curation_epsilon`` what the curation spends (it covers scores and selection), and
+    ``joint_epsilon`` what both spend together (it covers the model). All three are ``None`` where
+    the model has no guarantee. ``summary`` tells them, or why there are none, in a sentence. The
+    rest are public constants; ``noise_multiplier`` is 0 without noise.
+    """
+
+    adjacency: Adjacency
+    unit: str
+    delta: float
+    epsilon: float | None
+    curation_epsilon: float | None
+    joint_epsilon: float | None
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    clip: float
+    expected_units: float
+    learning_rate: float
+    momentum: float
+    l2: float
+    sensitivity: str
+    summary: str

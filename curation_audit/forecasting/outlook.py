@@ -147,7 +147,7 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
         law = SpectralLaw.of(affine.shifts, fall=halves.fall, noise=affine.left)
         laws = (stage_law("scores", law, halves, prediction.check.measured),)
         stages: list[ForecastStage] = ["selection"]
-        if model and plan.downstream is not None:
+        if model and plan.downstream is not None and plan.fine_tuned is None:
             stages.append("model")
         measured = measured_stages(plan, first_order, stages, *shadows)
         laws += tuple(stage_law(stage, law, halves, found) for stage, found in measured.items())
@@ -180,6 +180,8 @@ def notes_on(plan: AuditPlan, *, closed_form: bool, model: bool) -> Iterator[str
         )
     if model and plan.downstream is None:
         yield "of a model nothing is told: the pipeline trains none"
+    elif model and plan.fine_tuned is not None:
+        yield "of a model nothing is told: it is trained on private rows, too"
     elif model and not closed_form:
         yield "of a model nothing is told: that is only done where scores are linear"
 

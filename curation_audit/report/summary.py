@@ -145,8 +145,24 @@ def guarantee(report: dict[str, Any]) -> Iterator[Block]:
         yield Paragraph("No differential privacy is claimed.")
     if own is not None:
         yield from protection(own)
+    tuned = report["fine_tuning"]
+    if tuned is not None:
+        yield from fine_tuning(tuned)
     if claim is not None:
         yield from claimed(claim, report["design"]["unit"])
+
+
+def fine_tuning(own: dict[str, Any]) -> Iterator[Block]:
+    """What curation and private training spend, each and together."""
+    steps = (
+        f"After the picks the model is trained on the private rows: {words.count(own['steps'])} "
+        f"steps of DP-SGD, sampling rate {words.decimal(own['sampling_rate'])}, noise multiplier "
+        f"{words.decimal(own['noise_multiplier'])}."
+    )
+    bare = own["joint_epsilon"] is None
+    yield Paragraph(
+        f"{steps} {own['summary']}", "Fine-tuning without a guarantee." if bare else "Fine-tuning."
+    )
 
 
 def protection(own: dict[str, Any]) -> Iterator[Block]:
@@ -185,8 +201,10 @@ def claimed(claim: dict[str, Any], unit: str) -> Iterator[Block]:
         return
     rows = tuple(
         (
-            one["stage"], words.percent(one["pair_share_low"]), words.percent(claim["pair_share"]),
-            words.epsilon(one["epsilon_low"]), words.decimal(claim["epsilon"], "anything"),
+            one["stage"], words.percent(one["pair_share_low"]),
+            words.percent(one["pair_share"]),
+            words.epsilon(one["epsilon_low"]),
+            words.decimal(one["epsilon"], "anything"),
             "refuted" if one["refuted"] else "not refuted",
         )
         for one in claim["stages"]

@@ -24,8 +24,21 @@ def readable(report: Any) -> dict[str, Any]:
     if tree["schema_version"] != SCHEMA_VERSION:
         known = ", ".join(str(version) for version in (*UPGRADES, SCHEMA_VERSION))
         raise ValueError(f"schema_version: found {tree['schema_version']}, known are {known}")
+    tree = _completed(tree)
     validate_report(tree)
     return tree
+
+
+def _completed(report: dict[str, Any]) -> dict[str, Any]:
+    """Early reports of version 2 knew no fine-tuning: one claim was of every stage alike."""
+    if "fine_tuning" in report or "claim" not in report:
+        return report
+    claim = report["claim"]
+    if isinstance(claim, Mapping) and isinstance(claim.get("stages"), list):
+        alike = {name: claim.get(name) for name in ("pair_share", "epsilon")}
+        stages = [{**one, **alike} if isinstance(one, Mapping) else one for one in claim["stages"]]
+        claim = {**claim, "stages": stages}
+    return {**report, "claim": claim, "fine_tuning": None}
 
 
 def _from_1(report: dict[str, Any]) -> dict[str, Any]:

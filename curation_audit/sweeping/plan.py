@@ -132,6 +132,12 @@ def plan_sweep(base: AuditPlan, settings: SweepSettings, *, every: bool = False)
     """
     if base.protection is not None:
         raise ValueError("a sweep starts from the pipeline without protection.")
+    if base.fine_tuned is not None:
+        raise SettingError(
+            "train.fine_tune",
+            "a sweep compares curations, and does not share its budget with private training",
+            "leave it out of a sweep: --set 'train={model: ...}'",
+        )
     if settings.delta >= 1 / base.data.private.n_units:
         raise SettingError(  # without the number, which add_remove keeps secret
             "sweep.delta",

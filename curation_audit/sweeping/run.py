@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from curation_audit.auditing.chunks import plan_parts
 from curation_audit.auditing.engine import AuditResult, run_audit
-from curation_audit.auditing.plan import AuditPlan, design_warnings
+from curation_audit.auditing.layout import design_warnings
+from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.auditing.release import json_bytes
 from curation_audit.dp.claims import Claim

@@ -28,18 +28,27 @@ class PaddedUnits:
 
     @classmethod
     def of_rows(
-        cls, features: Features, unit: np.ndarray | None = None, n_units: int | None = None
+        cls,
+        features: Features,
+        unit: np.ndarray | None = None,
+        n_units: int | None = None,
+        labels: Labels | None = None,
     ) -> "PaddedUnits":
         """Units of rows (n, p), ``unit`` int (n,) saying whose each is; one row each by default."""
         if unit is None:
-            return cls(features[:, None], np.ones((len(features), 1), bool))
+            own = None if labels is None else labels[:, None]
+            return cls(features[:, None], np.ones((len(features), 1), bool), own)
         counts = np.bincount(unit, minlength=n_units or 0)
         order = np.argsort(unit, kind="stable")
         rank = np.arange(len(unit)) - np.repeat(np.cumsum(counts) - counts, counts)
         shape = (len(counts), max(1, int(counts.max(initial=0))), features.shape[1])
         padded = np.zeros(shape, features.dtype)
         padded[unit[order], rank] = features[order]
-        return cls(padded, np.arange(shape[1]) < counts[:, None])
+        coded = None
+        if labels is not None:
+            coded = np.zeros(shape[:2], np.int64)
+            coded[unit[order], rank] = labels[order]
+        return cls(padded, np.arange(shape[1]) < counts[:, None], coded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ empty batch is a step like any other. So each step is a Poisson-subsampled Gauss
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +121,7 @@ def fit_dp_sgd(
     streams: ShadowStreams,
     device: torch.device,
     secret: SecretRandomness | None = None,
+    start: Sequence[Layer] | None = None,
 ) -> list[Layer]:
     """Train S networks on the units that each holds, against public rows of target 0.
 
@@ -132,6 +133,8 @@ def fit_dp_sgd(
         streams: initial weights by shadow, and batches of public rows, which all shadows share.
         device: where to compute.
         secret: sampling and noise; by default the shadows' streams.
+        start: weights (S, i, o) and biases to begin with, public or released before; by default
+            those of the streams. A single layer has a bias of zero.
 
     Returns:
         Stacked layers; ``mlp.forward(layers, rows)[-1]`` are their logits (S, rows, outputs).
@@ -139,7 +142,8 @@ def fit_dp_sgd(
     _check(units, held, public, settings, streams)
     secret = secret or SecretRandomness.of_streams(streams, device)
     pool = torch.as_tensor(public, dtype=torch_dtype(units.features), device=device)
-    weights = _initial(settings.widths(pool.shape[1]), streams, pool)
+    widths = settings.widths(pool.shape[1])
+    weights = _initial(widths, streams, pool) if start is None else _flat(start, widths, pool)
     velocity, noise, total = (torch.zeros_like(weights) for _ in range(3))
     parts = _parts(weights, velocity, units, settings)
     batches = _batches(UnitTable.of_units(units, device), held, settings, secret, parts)
@@ -157,7 +161,7 @@ def fit_dp_sgd(
         weights.add_(velocity, alpha=-settings.learning_rate)
         if settings.average and step >= settings.steps - n_averaged:
             total.add_(weights, alpha=1 / n_averaged)
-    return _as_layers(total if settings.average else weights, settings.widths(pool.shape[1]))
+    return _as_layers(total if settings.average else weights, widths)
 
 
 def _add_gradients(
@@ -215,8 +219,18 @@ def _initial(widths: tuple[int, ...], streams: ShadowStreams, like: Tensor) -> T
     if len(widths) == 2:
         return like.new_zeros((n_shadows, widths[0] * widths[1]))
     layers = initial_layers(widths, streams.generators("dp_sgd/weights"), like)
+    return _flat(layers, widths, like)
+
+
+def _flat(layers: Sequence[Layer], widths: tuple[int, ...], like: Tensor) -> Tensor:
+    """The inverse of ``_as_layers``, a copy (S, P) of the kind of ``like``."""
+    shapes = [tuple(layer.weight.shape[1:]) for layer in layers]
+    if shapes != list(itertools.pairwise(widths)):
+        raise ValueError(f"start must have layers of {list(itertools.pairwise(widths))}: {shapes}.")
     parts = [part.mT.flatten(1) for layer in layers for part in (layer.weight, layer.bias)]
-    return torch.cat(parts, dim=1)
+    if len(layers) == 1:
+        parts = parts[:1]
+    return torch.cat(parts, dim=1).to(like, copy=True)
 
 
 def _batches(

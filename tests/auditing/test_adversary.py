@@ -9,7 +9,8 @@ from curation_audit.attacks.known_others import KnownOthers
 from curation_audit.auditing.adversary import knowledge_of, lowest_picked, one_hot, seen_by, viewed
 from curation_audit.auditing.curation import MOST_POOL_QUERIES, Curated, queried_rows
 from curation_audit.auditing.evidence import missing_knowledge
-from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat, design_warnings
+from curation_audit.auditing.layout import design_warnings
+from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import SettingError
 from curation_audit.dp.claims import GaussianClaim
 from curation_audit.observations import Knowledge, Observation, Selection

@@ -211,7 +211,7 @@ def claimed(mu: float) -> ClaimResult:
         "joint": (0.553, None),
     }  # fmt: skip
     stages = [
-        ClaimedStage(stage, low, least, low > allowed or (least or 0) > epsilon)
+        ClaimedStage(stage, low, least, low > allowed or (least or 0) > epsilon, allowed, epsilon)
         for stage, (low, least) in lows.items()
     ]
     return ClaimResult(
@@ -293,6 +293,7 @@ def sample_report() -> dict[str, Any]:
             "bounds": [stage_bounds(stage) for stage in STAGES],
             "claim": claimed(mu=0.1),
             "protection": protection(),
+            "fine_tuning": None,
             **declared(),
             "verdict": Verdict(
                 "leak found",

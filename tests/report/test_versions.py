@@ -17,8 +17,13 @@ def test_a_report_of_version_1_is_read():
         validate_report(OLD)
     tree = readable(OLD)
     assert tree["schema_version"] == SCHEMA_VERSION
-    for key in ("stages", "bounds", "claim", "controls", "verdict", "configuration"):
+    for key in ("stages", "bounds", "controls", "verdict", "configuration"):
         assert tree[key] == OLD[key]
+    claim = tree["claim"]
+    for one, old in zip(claim["stages"], OLD["claim"]["stages"], strict=True):
+        # what was claimed of the whole was claimed of each stage
+        assert one == {**old, "pair_share": claim["pair_share"], "epsilon": claim["epsilon"]}
+    assert {**claim, "stages": OLD["claim"]["stages"]} == OLD["claim"]
     assert tree["context"] is tree["combined_risk"] is tree["protection"] is None
     assert tree["crosswalk"] == []
     assert len(tree["coverage"]) == sum(len(stage["attacks"]) for stage in OLD["stages"])

@@ -45,7 +45,7 @@ def problem(rng):
     return PaddedUnits.of_rows(private, unit), held, public
 
 
-def fit(problem, shadows=range(S), scope="test", secret=None, **changes) -> list[Layer]:
+def fit(problem, shadows=range(S), scope="test", secret=None, start=None, **changes) -> list[Layer]:
     units, held, public = problem
     streams = Streams(3).for_shadows(scope, list(shadows))
     return fit_dp_sgd(
@@ -56,6 +56,7 @@ def fit(problem, shadows=range(S), scope="test", secret=None, **changes) -> list
         streams=streams,
         device=CPU,
         secret=secret,
+        start=start,
     )
 
 
@@ -350,3 +351,27 @@ def test_arguments_that_do_not_fit(problem):
     ):
         with pytest.raises(ValueError, match=r"must be|go with"):
             fit(wrong, sampling_rate=1.0)
+
+
+# --- where it starts
+
+
+@every_case
+def test_the_start_that_is_given_counts_and_stays_as_it_was(case, problem):
+    """From the streams' own start it is the same training; from another one it is not."""
+    widths = (P + 1, *case.get("hidden", ()), 1)
+    generators = Streams(3).for_shadows("test", range(S)).generators("dp_sgd/weights")
+    start = initial_layers(widths, generators, torch.zeros(1).double())
+    if len(widths) == 2:
+        start = [Layer(torch.zeros_like(start[0].weight), start[0].bias)]
+    before = [layer.weight.clone() for layer in start]
+    assert np.array_equal(flat(fit(problem, start=start, **case)), flat(fit(problem, **case)))
+    moved = [Layer(layer.weight + 0.5, layer.bias) for layer in start]
+    assert np.abs(flat(fit(problem, start=moved, **case)) - flat(fit(problem, **case))).max() > 0.01
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(start, before, strict=True))
+
+
+def test_a_start_of_another_network_is_refused(problem):
+    wrong = [Layer(torch.zeros((S, P + 2, 1)).double(), torch.zeros((S, 1, 1)).double())]
+    with pytest.raises(ValueError, match="start must have layers"):
+        fit(problem, start=wrong, sampling_rate=1.0)
