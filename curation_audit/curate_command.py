@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
 
+from curation_audit.dp.tiers import ReleaseTier
 from curation_audit.options import pipeline_option, set_option
 
 MOST_BACKGROUND: Final = 100_000
@@ -16,6 +17,11 @@ MOST_BACKGROUND: Final = 100_000
 @pipeline_option
 @set_option
 @click.option("--epsilon", type=float, help="Override curate.protect.epsilon.")
+@click.option(
+    "--noise",
+    type=click.Choice(get_args(ReleaseTier)),
+    help="Override curate.protect.noise_tier: strict is exact noise by OpenDP.",
+)
 @click.option("--out", metavar="FOLDER", default="picked", show_default=True, help="Where to.")
 @click.option(
     "--new-version",
@@ -34,6 +40,7 @@ def curate(
     pipeline: str,
     assignments: tuple[str, ...],
     epsilon: float | None,
+    noise: str | None,
     out: str,
     new_version: bool,
     release_file: str | None,
@@ -53,8 +60,9 @@ def curate(
     from curation_audit.releases.release import Release
     from curation_audit.storage import locked
 
-    own = () if epsilon is None else (f"curate.protect.epsilon={epsilon!r}",)
-    settings = (*assignments, *own)
+    own = {"epsilon": epsilon, "noise_tier": noise}
+    given = (f"curate.protect.{name}={value}" for name, value in own.items() if value is not None)
+    settings = (*assignments, *given)
     picking = load_picking(pipeline, settings)
     told: dict[str, object] = {}
     with locked(Path(out)):  # a bad folder is told before anything is booked

@@ -109,8 +109,9 @@ def render_release_card(card: dict[str, Any]) -> str:
         Heading("A differentially private curation", 1),
         Paragraph(
             f"Epsilon {card['epsilon']!r} at delta {card['delta']:g}, for one {card['unit']} "
-            f"({card['adjacency']}). It covers what is computed from this release alone: scores, "
-            "picks and what is trained on them."
+            f"({card['adjacency']}), by noise of the {card.get('noise_tier', 'hardened')} tier. It "
+            "covers what is computed from this release alone: scores, picks and what is trained "
+            "on them."
         ),
         Heading("Events"),
         Bullets(tuple(card["events"])),

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from curation_audit.checks import SettingError, one_of
+from curation_audit.dp.tiers import ReleaseTier
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.protection.base import Budget, ScorerMechanism, Site
@@ -46,6 +47,8 @@ class Curator:
             settings, an object such as ``DpGd(steps=30)``.
         standardise: ``"public"`` takes mean and scale of the background.
         seed: of what is random and public, such as clusters.
+        noise: how good the noise is: ``"hardened"``, or ``"strict"`` (exact, by OpenDP) for a
+            mechanism that releases one noisy sum.
     """
 
     scorer: Literal["mean", "classifier", "nearest"]
@@ -56,6 +59,7 @@ class Curator:
     mechanism: str | ScorerMechanism | None = None
     standardise: Literal["public", "none"] = "public"
     seed: int = 0
+    noise: ReleaseTier = "hardened"
 
     def fit(
         self, private: Any, *, budget: Budget, background: Any, new_version: bool = False
@@ -100,6 +104,7 @@ class Curator:
         """Mistakes of a call that would otherwise fail late, or be booked as another release."""
         one_of("scorer", self.scorer, tuple(NATURAL))
         one_of("standardise", self.standardise, ("public", "none"))
+        one_of("noise", self.noise, get_args(ReleaseTier))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise SettingError("seed", f"found {self.seed!r}", "expected a whole number from 0 on")
         if isinstance(self.features, str):
@@ -129,6 +134,7 @@ class Curator:
             budget=budget,
             unit=self.unit,
             scorer=own,
+            noise_tier=self.noise,
         )
 
     def _protected(self, settings: ProtectSettings, data: CurationData) -> Protected:

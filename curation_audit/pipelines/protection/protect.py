@@ -11,6 +11,7 @@ from curation_audit.dp.conditions import assumptions, check_fitted_on
 from curation_audit.dp.events import Event
 from curation_audit.dp.ledger import Ledger
 from curation_audit.dp.protection import Protection
+from curation_audit.dp.tiers import SEEDED, ReleaseTier
 from curation_audit.pipelines.base import Scorer, SelectionRule
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION
 from curation_audit.pipelines.protection.base import (
@@ -21,6 +22,7 @@ from curation_audit.pipelines.protection.base import (
     Site,
 )
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
+from curation_audit.pipelines.protection.strict import check_strict, strict_part
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -38,9 +40,6 @@ TWICE: Final = (
     "The scorer is private already, so what is picked by it is covered without noise of its own: "
     "the second noise buys nothing formally, and costs accuracy."
 )
-SEEDED: Final = (
-    "seeded streams, so that the audit can be repeated; never release a scorer or picks made so"
-)
 UNPAID: Final = "selection not accounted: whether settings were tuned on private rows is not known"
 
 
@@ -51,7 +50,8 @@ class ProtectSettings:
     ``mechanism``: a private scorer of ``MECHANISMS``, ``noisy_top_k``, or both as
     ``NAME + noisy_top_k``. ``scorer`` and ``selection`` hold their own settings. ``unit``: what is
     protected, by default a candidate. ``fitted_on``: what steps outside of this tool were fitted
-    on; see ``dp/conditions.py``.
+    on; see ``dp/conditions.py``. ``noise_tier``: how good the noise of a release is; see
+    ``dp/tiers.py``.
     """
 
     mechanism: str
@@ -61,10 +61,12 @@ class ProtectSettings:
     scorer: ScorerMechanism | None = None
     selection: NoisySelection | None = None
     fitted_on: Mapping[str, str] = field(default_factory=dict)
+    noise_tier: ReleaseTier = "hardened"
 
     def __post_init__(self) -> None:
         """Check the words."""
         one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
+        one_of(f"{PATH}.noise_tier", self.noise_tier, get_args(ReleaseTier))
         check_fitted_on(self.fitted_on)
 
 
@@ -176,14 +178,29 @@ def _scorer(
     settings: ProtectSettings, site: Site, name: str | None, beside: Sequence[Event], *, noisy: bool
 ) -> ScorerPart:
     if name is not None:
-        mechanism = _mechanism(settings, name)
-        return mechanism.prepare(settings.budget, beside, site)
+        return _private_scorer(settings, site, name, beside)
+    if settings.noise_tier == "strict":
+        raise SettingError(
+            f"{PATH}.noise_tier",
+            "found strict, but noise on the selection alone has no exact sampler",
+            "leave it at hardened, or use a mechanism that releases one noisy sum",
+        )
     if not noisy:
         raise SettingError(f"{PATH}.mechanism", "names nothing", "expected a mechanism")
     scorer = (settings.selection or NoisySelection()).bounded(site, site.scorer).scorer
     if site.adjacency == "zero_out" and scorer.adjacency == "add_remove":
         scorer = ZeroOut(scorer=scorer)
     return ScorerPart(scorer=scorer, event=None, sensitivity="the scorer is not private")
+
+
+def _private_scorer(
+    settings: ProtectSettings, site: Site, name: str, beside: Sequence[Event]
+) -> ScorerPart:
+    strict, budget = settings.noise_tier == "strict", settings.budget
+    if strict:
+        check_strict(budget)
+    part = _mechanism(settings, name).prepare(budget, beside, site)
+    return strict_part(part, budget, beside) if strict else part
 
 
 def _mechanism(settings: ProtectSettings, name: str) -> ScorerMechanism:
@@ -218,6 +235,8 @@ def describe_protection(settings: ProtectSettings) -> dict[str, Any]:
     own = {} if settings.scorer is None else {"scorer": repr(settings.scorer)}
     noisy = {} if settings.selection is None else {"selection": repr(settings.selection)}
     words = {"mechanism": settings.mechanism, "adjacency": settings.adjacency}
+    if settings.noise_tier != "hardened":  # runs from before there were tiers keep their names
+        words["noise_tier"] = settings.noise_tier
     return {**words, **budget, **own, **noisy, "fitted_on": dict(settings.fitted_on)}
 
 
@@ -259,6 +278,6 @@ def _described(
         notes=tuple(notes),
         assumptions=assumptions(settings.fitted_on),
         ablation=selection is not None and (settings.selection or NoisySelection()).force,
-        noise_source=SEEDED,
+        noise_source=SEEDED.noise,
         tuning=UNPAID if tuned is None else f"stated: tuned on {tuned}",
     )
