@@ -29,6 +29,12 @@ MOST_BACKGROUND: Final = 100_000
     help="The private set was changed since the last booking: it keeps the budget of the old one.",
 )
 @click.option(
+    "--allow-research-noise",
+    "allow_research",
+    is_flag=True,
+    help="Draw noise that is not for release, too (a module in float32); the card says so.",
+)
+@click.option(
     "--release",
     "release_file",
     metavar="FILE",
@@ -43,6 +49,7 @@ def curate(
     noise: str | None,
     out: str,
     new_version: bool,
+    allow_research: bool,
     release_file: str | None,
     as_json: bool,
     quiet: bool,
@@ -72,13 +79,17 @@ def curate(
         release = Release.load(release_file)
     else:
         plan = load_plan(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
-        drawn = draw_release(plan, new_version=new_version)
+        drawn = draw_release(plan, new_version=new_version, allow_research=allow_research)
         release = drawn.release
         content = BudgetLedger.open(plan.ledger or Path()).content()
         spent, budget = content.spent(), content.budget.epsilon
         told = {"booked": drawn.booked, "epsilon_spent": spent, "epsilon_budget": budget}
         how = "booked and drawn" if drawn.booked else "stored before: nothing was spent"
         lines = [f"release: {how}", f"budget:  epsilon {spent:.4g} of {budget:g} is spent"]
+    tier = release.card().get("noise_tier", "hardened")
+    told["noise_tier"] = tier
+    if tier == "research":
+        lines.append("noise:   research: not for release")
     progress = choose_progress(quiet=quiet, json_logs=False)
     picks = pick(release, picking.pool, picking.rule, picking.seed, progress)
     paths = write_picks(Path(out), release, picks)

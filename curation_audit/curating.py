@@ -42,7 +42,9 @@ class Picks:
     n_unscored: int
 
 
-def draw_release(plan: AuditPlan, *, new_version: bool = False) -> Drawn:
+def draw_release(
+    plan: AuditPlan, *, new_version: bool = False, allow_research: bool = False
+) -> Drawn:
     """The release of a pipeline with ``curate.protect`` and ``private.ledger``.
 
     It is booked and drawn, or was stored before.
@@ -50,13 +52,16 @@ def draw_release(plan: AuditPlan, *, new_version: bool = False) -> Drawn:
     Args:
         plan: the pipeline; how its rows are picked does not matter.
         new_version: the private set was changed since the last booking, and that is meant.
+        allow_research: draw noise that is not for release, too; the card says so.
 
     Raises:
         InputError: for a pipeline that has no release, or a budget that would be exceeded.
     """
     protected, ledger = _checked(plan)
     store = ReleaseStore.beside(ledger)
-    return store.draw_once(protected, plan.data, new_version=new_version)
+    return store.draw_once(
+        protected, plan.data, new_version=new_version, allow_research=allow_research
+    )
 
 
 def pick(
@@ -105,8 +110,10 @@ def write_picks(out: Path, release: Release, picks: Picks) -> dict[str, Path]:
 
 def render_release_card(card: dict[str, Any]) -> str:
     """What a release guarantees and what not, as Markdown."""
+    research = card.get("noise_tier") == "research"
     blocks: list[Block] = [
         Heading("A differentially private curation", 1),
+        *([Heading("Research: not for release")] if research else []),
         Paragraph(
             f"Epsilon {card['epsilon']!r} at delta {card['delta']:g}, for one {card['unit']} "
             f"({card['adjacency']}), by noise of the {card.get('noise_tier', 'hardened')} tier. It "

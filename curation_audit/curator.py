@@ -62,7 +62,13 @@ class Curator:
     noise: ReleaseTier = "hardened"
 
     def fit(
-        self, private: Any, *, budget: Budget, background: Any, new_version: bool = False
+        self,
+        private: Any,
+        *,
+        budget: Budget,
+        background: Any,
+        new_version: bool = False,
+        allow_research_noise: bool = False,
     ) -> Release:
         """The release for this private set: booked, drawn and stored; or the one stored before.
 
@@ -76,6 +82,7 @@ class Curator:
                 clusters and the other class of a classifier come from them. Keep them fixed from
                 run to run: others ask for another release.
             new_version: the private set was changed since the last booking, and that is meant.
+            allow_research_noise: draw noise that is not for release, too (a module in float32).
 
         Raises:
             InputError: for what the user can put right; then nothing was spent.
@@ -86,7 +93,9 @@ class Curator:
             raise SettingError("ledger", f"found {self.ledger!r}", hint)
         store = ReleaseStore.beside(Path(self.ledger))
         made, data = self.mechanism_on(private, budget=budget, background=background)
-        return store.draw_once(made, data, new_version=new_version).release
+        return store.draw_once(
+            made, data, new_version=new_version, allow_research=allow_research_noise
+        ).release
 
     def mechanism_on(
         self, private: Any, *, budget: Budget, background: Any

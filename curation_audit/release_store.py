@@ -19,12 +19,18 @@ import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.dp.budget_ledger import BudgetLedger
-from curation_audit.pipelines.base import CurationData
+from curation_audit.pipelines.base import CurationData, Scorer
 from curation_audit.pipelines.protection.protect import Protected
-from curation_audit.pipelines.protection.releasing import check_releasable, make_release
+from curation_audit.pipelines.protection.releasing import (
+    check_releasable,
+    check_tier,
+    make_release,
+)
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.private_module import PrivateModule
 from curation_audit.releases.maps_file import arrays_of
+from curation_audit.releases.module_map import flat_parameters
 from curation_audit.releases.release import Release
 from curation_audit.storage import (
     TEMPORARY,
@@ -73,7 +79,12 @@ class ReleaseStore:
         return path.with_name(f"{path.name}.releases")
 
     def draw_once(
-        self, protected: Protected, data: CurationData, *, new_version: bool = False
+        self,
+        protected: Protected,
+        data: CurationData,
+        *,
+        new_version: bool = False,
+        allow_research: bool = False,
     ) -> Drawn:
         """The release of this data by this mechanism, which is made where there is none yet.
 
@@ -84,12 +95,14 @@ class ReleaseStore:
             protected: the mechanism.
             data: the private set, and the public rows that the mechanism looks at.
             new_version: the private set was changed since the last booking, and that is meant.
+            allow_research: draw noise that is not for release, too; the card says so.
 
         Raises:
             InputError: for a mechanism without a release, a budget that would be exceeded, a
                 private set that changed or stands among the public rows, or a full disk.
         """
         check_releasable(protected)
+        check_tier(protected, data, allow_research=allow_research)
         check_background(data)
         with locked(self.folder, wait=SECONDS_TO_WAIT):
             self.folder.chmod(0o700)
@@ -164,11 +177,11 @@ def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:
     Names and labels of public rows shape nothing, nor does the device: releases compute in float64.
     """
     scorer = protected.scorer
-    if not isinstance(scorer, NoisySum | PrivateClassifier):
+    if not isinstance(scorer, NoisySum | PrivateClassifier | PrivateModule):
         raise TypeError(f"{type(scorer).__name__} cannot be released.")
     constants = {name: value for name, value in scorer.describe().items() if name != "device"}
     arrays: dict[str, np.ndarray | None] = {"shift": data.shift, "scale": data.scale}
-    if isinstance(scorer, PrivateClassifier):
+    if isinstance(scorer, PrivateClassifier | PrivateModule):
         arrays["background"] = data.pool.features
     return {
         "mechanism": scorer.name,
@@ -211,12 +224,7 @@ def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterato
         InputError: where there is no room; nothing was booked.
     """
     width = data.pool.features.shape[1]
-    scorer = protected.scorer
-    of_map = (
-        sum(array.nbytes for array in arrays_of(scorer.map).values())
-        if isinstance(scorer, NoisySum | PrivateClassifier)
-        else 0
-    )
+    of_map = _map_bytes(protected.scorer, width)
     held = stored.with_name(f"{stored.name}.room{TEMPORARY}")
     try:
         write_atomically(held, os.urandom(SPARE_BYTES + of_map + 8 * 4 * (width + 1)))
@@ -230,6 +238,15 @@ def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterato
         yield
     finally:
         held.unlink(missing_ok=True)
+
+
+def _map_bytes(scorer: Scorer, width: int) -> int:
+    """Of what a release holds beside weights on ``width`` features."""
+    if isinstance(scorer, PrivateModule):
+        return flat_parameters(scorer.fresh(width)).nbytes
+    if isinstance(scorer, NoisySum | PrivateClassifier):
+        return sum(array.nbytes for array in arrays_of(scorer.map).values())
+    return 0
 
 
 def _loaded(stored: Path) -> Release:

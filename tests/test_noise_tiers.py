@@ -2,10 +2,13 @@
 
 import builtins
 import json
+from importlib import metadata
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from curation_audit import Budget, Curator, InputError, release_store
 from curation_audit.dp import budget_ledger
@@ -117,6 +120,62 @@ def test_without_opendp_nothing_is_booked(curate, bookings, monkeypatch):
     assert len(err.splitlines()) == 1
     assert "pip install 'curation-audit[secure]'" in err
     assert bookings() == ()
+
+
+# a module of the user's
+
+SGD = DP | {"mechanism": "module_sgd", "steps": 2, "sampling_rate": 0.5}
+
+
+def exact(d):
+    return torch.nn.Linear(d, 1).double()
+
+
+def rounding(d):
+    return torch.nn.Linear(d, 1)
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    pytest.importorskip("opacus")
+    real = metadata.entry_points
+
+    def entry_points(**chosen):
+        if chosen.get("group") != "curation_audit.modules":
+            return real(**chosen)
+        return [
+            SimpleNamespace(name=of.__name__, load=lambda of=of: of) for of in (exact, rounding)
+        ]
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+
+
+def test_a_module_in_float64_is_released(offered, curate, bookings, tmp_path):
+    code, out, err = curate(protect=SGD | {"module": "exact"})
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["booked"], told["noise_tier"], told["n_picked"]) == (True, "hardened", 40)
+    release = Release.load(tmp_path / "picked" / "release.npz")
+    pool = np.array(pq.read_table(tmp_path / "public.parquet")["Vektor"].to_pylist())
+    best = np.argsort(-release.score(pool))[:40]
+    picks = pq.read_table(tmp_path / "picked" / "picks.parquet")
+    assert picks["id"].to_pylist() == [str(i) for i in best]
+    again = json.loads(curate(protect=SGD | {"module": "exact"})[1])
+    assert (again["booked"], len(bookings())) == (False, 1)
+
+
+def test_a_module_in_float32_is_refused_or_stamped(offered, curate, bookings, tmp_path):
+    protect = SGD | {"module": "rounding"}
+    code, _, err = curate(protect=protect)
+    assert code == 2
+    assert "--allow-research-noise" in err
+    assert len(err.splitlines()) == 1
+    assert bookings() == ()
+    code, out, err = curate("--allow-research-noise", protect=protect)
+    assert code == 0, err
+    assert json.loads(out)["noise_tier"] == "research"
+    card = (tmp_path / "picked" / "card.md").read_text()
+    assert "Research: not for release" in card
 
 
 # from Python

@@ -76,6 +76,12 @@ class ModuleSgdSettings:
             raise SettingError(f"{PATH}.public_batch", f"found {self.public_batch}")
 
 
+    @property
+    def last_noise(self) -> float:
+        """The standard deviation of the last step's noise on each trained number."""
+        return self.learning_rate * self.noise_multiplier * self.clip / self.expected_units
+
+
 @dataclass(frozen=True, slots=True)
 class PrivateUnits:
     """Rows (n, ...) of N units; ``unit`` int (n,) says whose each is. A unit may have none."""

@@ -9,14 +9,21 @@ from curation_audit.checks import InputError
 from curation_audit.dp.discrete_sum import DiscreteSum, opendp
 from curation_audit.dp.noise import SecureNoise, on_grid
 from curation_audit.dp.tiers import HARDENED, STRICT, Tier
-from curation_audit.pipelines.base import CurationData, PrivateRows
+from curation_audit.pipelines.base import CurationData, PrivateRows, Scorer
+from curation_audit.pipelines.protection.module_release import (
+    check_module_release,
+    module_tier,
+    module_weights,
+)
 from curation_audit.pipelines.protection.protect import Protected
+from curation_audit.pipelines.protection.secret_noise import operating_system
 from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.private_module import PrivateModule
+from curation_audit.releases.maps_file import ScoringMap
 from curation_audit.releases.release import Release
 from curation_audit.streams import Streams
-from curation_audit.training.dp_noise import ArrayNoise, SecretRandomness
 from curation_audit.types import Floats, Indices
 from curation_audit.version import __version__
 
@@ -37,37 +44,46 @@ def make_release(protected: Protected, data: CurationData) -> Release:
     Raises:
         InputError: for a mechanism without noise, or one whose release is not a scorer.
     """
-    scorer, private = protected.scorer, data.private
     check_releasable(protected)
     if data.shift is None or data.scale is None:
         raise ValueError("the scaling of the features must be known.")
-    everyone = np.ones((1, private.n_units), dtype=bool)
-    if isinstance(scorer, NoisySum):
-        weights = _noisy_weights(scorer, private)
-    elif isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
-        fitted = scorer.fit_units(
-            replace(private, features=private.features.astype(np.float64)),
-            everyone,
-            replace(data.pool, features=data.pool.features.astype(np.float64)),
-            streams=Streams(0).for_shadows("release", (0,)),
-            secret=_operating_system(),
-        )
-        if not isinstance(fitted, LinearScorers):
-            raise TypeError("a linear scorer has weights.")
-        if fitted.weights.dtype != np.float64:
-            raise TypeError("noise in fewer bits would show in the weights.")
-        weights = on_grid(fitted.weights[0], scorer.settings.last_noise)
-    else:
-        raise TypeError(f"{type(scorer).__name__} cannot be released.")
+    public, weights = _drawn(protected.scorer, data)
     return Release(
-        map=scorer.map,
+        map=public,
         weights=weights,
-        facts=_facts(protected, tier_of(protected)),
+        facts=_facts(protected, tier_of(protected, data)),
         shift=data.shift,
         scale=data.scale,
         columns=data.columns,
-        intercept=isinstance(scorer, PrivateClassifier),
+        intercept=isinstance(protected.scorer, PrivateClassifier),
     )
+
+
+def _drawn(scorer: Scorer, data: CurationData) -> tuple[ScoringMap, Floats]:
+    """How rows are scored, and the noisy weights (p,)."""
+    if isinstance(scorer, NoisySum):
+        return scorer.map, _noisy_weights(scorer, data.private)
+    if isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
+        return scorer.map, _linear_weights(scorer, data)
+    if isinstance(scorer, PrivateModule):
+        return module_weights(scorer, data)
+    raise TypeError(f"{type(scorer).__name__} cannot be released.")
+
+
+def _linear_weights(scorer: PrivateClassifier, data: CurationData) -> Floats:
+    private = data.private
+    fitted = scorer.fit_units(
+        replace(private, features=private.features.astype(np.float64)),
+        np.ones((1, private.n_units), dtype=bool),
+        replace(data.pool, features=data.pool.features.astype(np.float64)),
+        streams=Streams(0).for_shadows("release", (0,)),
+        secret=operating_system(),
+    )
+    if not isinstance(fitted, LinearScorers):
+        raise TypeError("a linear scorer has weights.")
+    if fitted.weights.dtype != np.float64:
+        raise TypeError("noise in fewer bits would show in the weights.")
+    return on_grid(fitted.weights[0], scorer.settings.last_noise)
 
 
 def _noisy_weights(scorer: NoisySum, private: PrivateRows) -> Floats:
@@ -106,11 +122,34 @@ def _unit(private: PrivateRows, rows: Indices) -> PrivateRows:
     )
 
 
-def tier_of(protected: Protected) -> Tier:
+def tier_of(protected: Protected, data: CurationData) -> Tier:
     """How good the noise of a release of this mechanism is."""
     scorer = protected.scorer
-    exact = isinstance(scorer, NoisySum) and isinstance(scorer.mechanism, DiscreteSum)
-    return STRICT if exact else HARDENED
+    if isinstance(scorer, PrivateModule):
+        return module_tier(scorer, data.pool.features.shape[1])
+    return STRICT if _is_strict(scorer) else HARDENED
+
+
+def _is_strict(scorer: Scorer) -> bool:
+    return isinstance(scorer, NoisySum) and isinstance(scorer.mechanism, DiscreteSum)
+
+
+def check_tier(protected: Protected, data: CurationData, *, allow_research: bool) -> None:
+    """Refuse noise that is not for release, unless somebody insists: before anything is booked.
+
+    Raises:
+        InputError: for such noise, or a module that has no release.
+    """
+    scorer = protected.scorer
+    if isinstance(scorer, PrivateModule):
+        check_module_release(scorer, data)
+    if not (tier_of(protected, data).for_release or allow_research):
+        raise InputError(
+            "curate.protect.module",
+            "adds its noise in float32, which is research and not for release",
+            "make the module in float64 (its function returns module.double()), or add "
+            "--allow-research-noise, in Python allow_research_noise=True",
+        )
 
 
 def check_releasable(protected: Protected) -> None:
@@ -132,19 +171,14 @@ def check_releasable(protected: Protected) -> None:
         )
     scorer = protected.scorer
     linear = isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden
-    if not isinstance(scorer, NoisySum) and not linear:
+    if not isinstance(scorer, NoisySum | PrivateModule) and not linear:
         raise InputError(
             "curate.protect.mechanism",
             f"{protected.protection.mechanism} has no linear scorer to release",
             "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
         )
-    if tier_of(protected) is STRICT:
+    if _is_strict(scorer):
         opendp()  # a missing package is told before anything is booked
-
-
-def _operating_system() -> SecretRandomness:
-    """Noise and sampling that nobody can repeat."""
-    return SecretRandomness([SecureNoise()], ArrayNoise(SecureNoise().standard_normal))
 
 
 def _facts(protected: Protected, tier: Tier) -> dict[str, Any]:
