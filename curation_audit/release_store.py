@@ -107,7 +107,7 @@ class ReleaseStore:
         with locked(self.folder, wait=SECONDS_TO_WAIT):
             self.folder.chmod(0o700)
             sweep(self.folder)
-            fingerprint = self._fingerprint(data)
+            fingerprint = self.fingerprint(data)
             request = content_key(
                 {
                     "private": fingerprint,
@@ -115,7 +115,7 @@ class ReleaseStore:
                     **shaped_by(protected, data),
                 }
             )
-            self._refuse_unbooked()
+            self.refuse_unbooked()
             stored = self.folder / f"{request}.npz"
             booked = not stored.exists()
             if booked:
@@ -125,10 +125,11 @@ class ReleaseStore:
                 self._store(release, stored)
             return Drawn(_loaded(stored), stored, booked)
 
-    def _refuse_unbooked(self) -> None:
+    def refuse_unbooked(self) -> None:
         """A ledger that was made anew knows nothing of what was spent before."""
         known = {one.request for one in self.ledger.bookings()}
-        strange = sorted(p for p in self.folder.glob("*.npz") if p.stem not in known)
+        found = [*self.folder.glob("*.npz"), *self.folder.glob("*.picks.json")]
+        strange = sorted(p for p in found if p.name.split(".")[0] not in known)
         if strange:
             raise InputError(
                 str(strange[0]),
@@ -148,7 +149,7 @@ class ReleaseStore:
                 "make room BEFORE you try again: that books once more",
             ) from None
 
-    def _fingerprint(self, data: CurationData) -> str:
+    def fingerprint(self, data: CurationData) -> str:
         """Of the private set, keyed: whoever reads the ledger can test no guess of the set by it.
 
         The key lies beside the ledger and not in a home folder: a job in a fresh container would

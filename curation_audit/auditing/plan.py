@@ -24,6 +24,7 @@ from curation_audit.pipelines.base import (
 )
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.protection.noisy_top_k import Bounded
 from curation_audit.report.renderings import check_formats
 from curation_audit.results import Estimand
 from curation_audit.statistics.metrics import MIN_EXPECTED_FALSE_POSITIVES
@@ -239,7 +240,8 @@ class AuditPlan:
     """One audit: the pipeline, who attacks it, how hard, and where the results go.
 
     ``protection`` says how the scorer and the rule were made private; ``claim`` is then its
-    guarantee. ``n_claims`` claims of several audits hold together at ``attack.confidence``.
+    guarantee, and ``bounded`` is of scores under a noisy selection. ``n_claims`` claims of several
+    audits hold together at ``attack.confidence``.
     ``context`` is what the owner declares about the release. ``configuration`` is the tree that
     the report prints; it never holds data.
     """
@@ -262,6 +264,7 @@ class AuditPlan:
     unit: str = "row"
     formats: tuple[str, ...] = ("html", "json")
     events: tuple[Event, ...] = ()
+    bounded: Bounded | None = None
     ledger: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
 

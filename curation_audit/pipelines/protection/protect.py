@@ -21,7 +21,7 @@ from curation_audit.pipelines.protection.base import (
     ScorerPart,
     Site,
 )
-from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
+from curation_audit.pipelines.protection.noisy_top_k import Bounded, NoisySelection, SelectionPart
 from curation_audit.pipelines.protection.strict import check_strict, strict_part
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
@@ -74,7 +74,8 @@ class ProtectSettings:
 class Protected:
     """A private curation: its parts, what it may claim (``None`` without noise), and the words.
 
-    ``events``: what it spends on the private set; their composition is the claim.
+    ``events``: what it spends on the private set; their composition is the claim. ``bounded``: how
+    far one unit moves the scores, where noise lies on the selection alone.
     """
 
     scorer: Scorer
@@ -82,6 +83,7 @@ class Protected:
     claim: Claim | None
     protection: Protection
     events: tuple[Event, ...]
+    bounded: Bounded | None = None
 
 
 def parts_of(mechanism: str) -> tuple[str | None, bool]:
@@ -144,6 +146,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
         claim=claim,
         protection=_described(settings, ledger, scorer, selection, epsilon),
         events=events,
+        bounded=selection.bounded if selection is not None and name is None else None,
     )
 
 

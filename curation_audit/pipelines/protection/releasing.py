@@ -8,6 +8,7 @@ import numpy as np
 from curation_audit.checks import InputError
 from curation_audit.dp.discrete_sum import DiscreteSum, opendp
 from curation_audit.dp.noise import SecureNoise, on_grid
+from curation_audit.dp.protection import Protection
 from curation_audit.dp.tiers import HARDENED, STRICT, Tier
 from curation_audit.pipelines.base import CurationData, PrivateRows, Scorer
 from curation_audit.pipelines.protection.module_release import (
@@ -51,7 +52,7 @@ def make_release(protected: Protected, data: CurationData) -> Release:
     return Release(
         map=public,
         weights=weights,
-        facts=_facts(protected, tier_of(protected, data)),
+        facts=facts_of(protected.protection, tier_of(protected, data)),
         shift=data.shift,
         scale=data.scale,
         columns=data.columns,
@@ -181,8 +182,8 @@ def check_releasable(protected: Protected) -> None:
         opendp()  # a missing package is told before anything is booked
 
 
-def _facts(protected: Protected, tier: Tier) -> dict[str, Any]:
-    of = protected.protection
+def facts_of(of: Protection, tier: Tier) -> dict[str, Any]:
+    """What a card says, as JSON values."""
     return {
         "tool": f"curation-audit {__version__}",
         "mechanism": of.mechanism,
