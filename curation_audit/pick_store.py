@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from curation_audit.auditing.chunks import describe
+from curation_audit.auditing.chunks import describe, one_thread
 from curation_audit.checks import InputError
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.keyed_selection import KEYED, KeyedSelection
@@ -65,7 +65,8 @@ def pick_once(
         stored = store.folder / f"{request}.picks.json"
         if stored.exists():
             return KeptPicks(*_loaded(stored), booked=False)
-        scores = selection.scores(data)
+        with one_thread():  # the same bits whatever the machine does beside
+            scores = selection.scores(data)
         key, is_new = _key_for(store.folder / f"{request}.noise-key", scores)
         booked = is_new or store.ledger.find(request) is None
         if booked:

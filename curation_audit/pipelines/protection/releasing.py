@@ -102,7 +102,7 @@ def vectors_alone(scorer: NoisySum, private: PrivateRows) -> Floats:
 
     A product of many rows may round one of them otherwise when another leaves. Next to noise on a
     grid such a bit is one step more, of every other unit; so here units are never computed
-    together. Slow (about 50 microseconds a unit), and done once.
+    together. Slow (about a tenth of a millisecond a unit), and done once.
     """
     order = np.argsort(private.owners, kind="stable")
     ends = np.cumsum(np.bincount(private.owners, minlength=private.n_units))[:-1]
