@@ -58,7 +58,8 @@ def curate(
 
     The pipeline needs curate.protect and private.ledger. What the release spends is booked before
     its noise is drawn; the release is stored before it is used. Run again on unchanged data, it
-    picks by the stored release and spends nothing.
+    picks by the stored release and spends nothing. Where the noise lies on the selection
+    (noisy_top_k) the picks alone leave.
     """
     from curation_audit.config import load_picking, load_plan
     from curation_audit.console_progress import choose_progress
