@@ -13,6 +13,7 @@ from curation_audit.curating import draw_picks
 from curation_audit.dp import budget_ledger
 from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.dp.events import EpsilonDelta
+from curation_audit.dp.keyed_top_k import KeyedTopK
 from curation_audit.streams import Streams
 
 STREAMS = Streams(0).for_shadows("test", (0,))
@@ -221,17 +222,19 @@ def test_what_is_refused_books_nothing(case, pipeline, curate, tmp_path):
     assert bookings(tmp_path) == ()
 
 
-def test_with_hardly_any_noise_the_best_rows_are_picked(pipeline, tmp_path, monkeypatch):
-    """The scores behind the picks are the scorer's own; a ledger of epsilon 600 allows it."""
-    path = pipeline()
-    (tmp_path / "budget.ledger").unlink()
-    for left in tmp_path.glob("budget.ledger-*"):
-        left.unlink()
-    budget = budget_ledger.Budget("Pat.Nr", "zero_out", 600.0, 1e-5)
-    BudgetLedger.create(tmp_path / "budget.ledger", budget)
-    plan = load_plan(path, ["curate.protect.epsilon=590", "curate.select.k=1"])
+def test_what_is_picked_from_are_the_scores_of_the_audited_scorer(pipeline, monkeypatch):
+    plan = load_plan(pipeline(), ["run.dtype=float64"])
     everyone = np.ones((1, plan.data.private.n_candidates), dtype=bool)
-    scores = plan.scorer.fit(plan.data.private, everyone, plan.data.pool, streams=STREAMS)
-    best = scores.score(plan.data.pool.features)[0].argmax()
-    monkeypatch.setattr("curation_audit.dp.keyed_top_k.KeyedTopK.slack", lambda *_: 0.0)
-    assert draw_picks(plan).ids == (plan.data.pool.ids[best],)
+    fitted = plan.scorer.fit(plan.data.private, everyone, plan.data.pool, streams=STREAMS)
+    seen, real = [], KeyedTopK.best
+
+    def best(self, scores, ids, key):
+        seen.append((scores, ids))
+        return real(self, scores, ids, key)
+
+    monkeypatch.setattr(KeyedTopK, "best", best)
+    kept = draw_picks(plan)
+    ((scores, ids),) = seen
+    np.testing.assert_array_equal(scores, fitted.score(plan.data.pool.features)[0])
+    assert ids == plan.data.pool.ids
+    assert {*kept.ids} < {*ids}
