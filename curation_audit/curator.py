@@ -26,6 +26,7 @@ from curation_audit.results import Adjacency
 from curation_audit.streams import Streams
 
 ROW: Final = "row"
+OFFERED: Final = ("mean", "classifier", "nearest", "centroid_votes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ class Curator:
 
     def _check(self, budget: Any) -> None:
         """Mistakes of a call that would otherwise fail late, or be booked as another release."""
-        one_of("scorer", self.scorer, tuple(NATURAL))
+        one_of("scorer", self.scorer, OFFERED)
         one_of("standardise", self.standardise, ("public", "none"))
         one_of("noise", self.noise, get_args(ReleaseTier))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:

@@ -166,7 +166,9 @@ class Linearisation:
     ``slopes`` marks the coordinates that a ranking of the pool shows (all but an intercept).
     ``noise`` is the covariance of what a private mechanism adds to the vector, if it adds any.
     ``exact``: to first order is exact, but for a factor that a curation's coins share (a mean is
-    over as many rows as are in).
+    over as many rows as are in). ``blocks`` (J, p / J): scores are the largest of products with J
+    vectors, of which the released one consists; these are theirs at the reference, 0 for one that
+    is not there.
     """
 
     reference: Floats  # (p,)
@@ -175,6 +177,22 @@ class Linearisation:
     slopes: Mask  # (p,)
     noise: Floats | None = None  # (p, p)
     exact: bool = False
+    blocks: Floats | None = None
+
+    def read(self, embedded: Features) -> Features:
+        """Embedded rows as they read the vector, (rows, q) -> (rows, p).
+
+        Where a score is a maximum: in the block that is largest at the reference, which hardly
+        ever changes with the coins.
+        """
+        if self.blocks is None:
+            return embedded
+        products = embedded @ self.blocks.T.astype(embedded.dtype)
+        products[:, ~self.blocks.any(axis=1)] = -np.inf
+        largest = products.argmax(axis=1)
+        read = np.zeros((len(embedded), *self.blocks.shape), dtype=embedded.dtype)
+        read[np.arange(len(embedded)), largest] = embedded
+        return read.reshape(len(embedded), -1)
 
     @cached_property
     def whitening(self) -> Floats:

@@ -29,7 +29,7 @@ from curation_audit.pipelines.protection.releasing import (
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.pipelines.scorers.private_module import PrivateModule
-from curation_audit.releases.maps_file import arrays_of
+from curation_audit.releases.maps_file import arrays_of, has_file
 from curation_audit.releases.module_map import flat_parameters
 from curation_audit.releases.release import Release
 from curation_audit.storage import (
@@ -245,7 +245,7 @@ def _map_bytes(scorer: Scorer, width: int) -> int:
     """Of what a release holds beside weights on ``width`` features."""
     if isinstance(scorer, PrivateModule):
         return flat_parameters(scorer.fresh(width)).nbytes
-    if isinstance(scorer, NoisySum | PrivateClassifier):
+    if isinstance(scorer, NoisySum | PrivateClassifier) and has_file(scorer.map):
         return sum(array.nbytes for array in arrays_of(scorer.map).values())
     return 0
 

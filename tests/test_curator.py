@@ -344,7 +344,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "mechanism": ({"mechanism": "gausian_mean"}, {}, "did you mean 'gaussian_mean'"),
     "no mechanism": ({"mechanism": 5}, {}, "mechanism: found 'int'; expected one of"),
     "selection": ({"mechanism": "noisy_top_k"}, {}, "must never leave; use gaussian_mean"),
-    "hidden": ({"mechanism": DpGd(hidden=(3,))}, {}, "no linear scorer to release"),
+    "hidden": ({"mechanism": DpGd(hidden=(3,))}, {}, "no scorer that a file could hold"),
     "a number": ({}, {"budget": 1.0}, r"budget: found a float; expected curation_audit\.Budget"),
     "another budget": (
         {},

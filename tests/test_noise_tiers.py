@@ -94,7 +94,7 @@ def test_hardened_is_the_default_and_says_so(curate, tmp_path):
 
 REFUSED = {
     "a mu": (DP | {"mu": 0.5}, ("--noise", "strict"), "state epsilon and delta"),
-    "DP-GD": (DP | {"mechanism": "dp_gd"}, ("--noise", "strict"), "nobody has exact noise"),
+    "DP-GD": (DP | {"mechanism": "dp_gd"}, ("--noise", "strict"), "no exact noise"),
     "research": (DP, ("--noise", "research"), "research"),
     "a word": (DP | {"noise_tier": "exact"}, (), "noise_tier"),
 }

@@ -61,7 +61,9 @@ class Linear:
         """That of a curation; ``None`` where scores are not linear. No coin is used."""
         pool = data.pool
         found = scorer.linearise(data.private, pool)
-        return None if found is None else cls(found, scorer.embed(pool.features, pool.labels))
+        if found is None:
+            return None
+        return cls(found, found.read(scorer.embed(pool.features, pool.labels)))
 
     def affine(self) -> AffineScores:
         """How coins move scores."""

@@ -14,6 +14,7 @@ from curation_audit.observations import (
     Candidates,
     FirstOrder,
     Knowledge,
+    Linearisation,
     Observation,
     Selection,
 )
@@ -30,13 +31,16 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
     Rows that he planted are added when they are there (``Knowledge.planted``).
     """
     data, knows = plan.data, plan.threat.knows
-    candidates = _candidates(plan) if "candidates" in knows else None
     exact = plan.threat.embedding == "exact" and {"algorithm", "candidates", "pool"} <= {*knows}
     rank = tie_order(data.pool.ids, plan.seed)
     queried = _queried(plan, rank)
     beside = rank[queried] < _beside_candidates(plan)
     view = plan.threat.scores_as
     linearisation = plan.scorer.linearise(data.private, data.pool) if exact else None
+    candidates = _candidates(plan, linearisation) if "candidates" in knows else None
+    pool = None
+    if "pool" in knows:
+        pool = _embedded(plan, data.pool.features, data.pool.labels, linearisation)
     granted: dict[str, bool] = {
         **dict.fromkeys(knows, True),
         **dict.fromkeys(plan.observed, True),
@@ -61,7 +65,7 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
     }
     return Knowledge(
         granted=frozenset(name for name, there in granted.items() if there),
-        pool=_embedded(plan, data.pool.features, data.pool.labels) if "pool" in knows else None,
+        pool=pool,
         pool_labels=data.pool.labels if "pool" in knows else None,
         candidates=candidates,
         linearisation=linearisation,
@@ -74,22 +78,26 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
     )
 
 
-def _candidates(plan: AuditPlan) -> Candidates:
+def _candidates(plan: AuditPlan, linearisation: Linearisation | None) -> Candidates:
     private = plan.data.private
     at_stake = private.unit != ALWAYS_IN
     known = private.labels if "labels" in plan.threat.knows else None
     labels = None if known is None else known[at_stake]
     return Candidates(
-        features=_embedded(plan, private.features[at_stake], labels),
+        features=_embedded(plan, private.features[at_stake], labels, linearisation),
         unit=private.unit[at_stake],
         n_candidates=private.n_candidates,
         labels=labels,
     )
 
 
-def _embedded(plan: AuditPlan, features: Features, labels: Labels | None) -> Features:
+def _embedded(
+    plan: AuditPlan, features: Features, labels: Labels | None, linearisation: Linearisation | None
+) -> Features:
     """Rows in the scorer's embedding, or in half as many random directions of it."""
     exact = plan.scorer.embed(features, labels)
+    if linearisation is not None:
+        exact = linearisation.read(exact)
     if plan.threat.embedding == "exact":
         return exact
     n_columns = exact.shape[1]

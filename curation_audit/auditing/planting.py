@@ -195,7 +195,7 @@ def _design(
     linearised = plan.scorer.linearise(plan.data.private, plan.data.pool)
     if plan.scorer.family == "nearest":
         return _unembedded(plan, _near(plan, targets, rehearsal))
-    if linearised is not None:
+    if linearised is not None and linearised.blocks is None:
         return _unembedded(plan, _along(plan, linearised, targets, rehearsal, margin))
     return _on_the_ray(plan, targets, rehearsal, coins)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from curation_audit.releases.public_maps import ROWS_OF_PRODUCT, digest, row_products, row_squares
-from curation_audit.types import Features, Floats
+from curation_audit.types import Features, Floats, Labels
 
 ROWS_OF_MEDIAN = 1000
 
@@ -37,11 +37,11 @@ class FourierMap:
         rng = np.random.default_rng(seed)
         return cls(rng.standard_normal((pool.shape[1], n_frequencies)) / width)
 
-    def contribution(self, features: Features) -> Floats:
+    def contribution(self, features: Features, labels: Labels | None = None) -> Floats:
         """(rows, d) -> float64 (rows, 2 q), of length one."""
         return self._mapped(features.astype(np.float64))
 
-    def query(self, features: Features) -> Features:
+    def query(self, features: Features, labels: Labels | None = None) -> Features:
         """The same, in the features' dtype."""
         mapped: Features = self._mapped(features.astype(np.float64)).astype(features.dtype)
         return mapped
@@ -90,11 +90,11 @@ class RatioMap:
         inverse = np.linalg.inv(moment + ridge * scale * np.eye(len(moment)))
         return cls(centers, (inverse + inverse.T) / 2, float(width))
 
-    def contribution(self, features: Features) -> Floats:
+    def contribution(self, features: Features, labels: Labels | None = None) -> Floats:
         """Kernels, (rows, d) -> float64 (rows, c)."""
         return kernels_at(features.astype(np.float64), self.centers, self.width)
 
-    def query(self, features: Features) -> Features:
+    def query(self, features: Features, labels: Labels | None = None) -> Features:
         """Kernels through the inverse, in the features' dtype."""
         read: Features = self._read(features.astype(np.float64)).astype(features.dtype)
         return read

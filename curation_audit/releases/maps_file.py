@@ -1,14 +1,21 @@
 """Public maps as named arrays, for the file of a release."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol, TypeGuard
 
 import numpy as np
 
 from curation_audit.releases.density_maps import FourierMap, RatioMap
 from curation_audit.releases.module_map import PROBED, ModuleMap
-from curation_audit.releases.public_maps import MeanMap, VotesMap
+from curation_audit.releases.public_maps import MeanMap, PublicMap, StatisticMap, VotesMap
 from curation_audit.types import Floats
+
+STORED: Final = (MeanMap, VotesMap, FourierMap, RatioMap)
+
+
+def has_file(of: StatisticMap) -> TypeGuard[PublicMap]:
+    """Whether rows can be scored by this map from a file alone."""
+    return isinstance(of, STORED)
 
 
 class ScoringMap(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from curation_audit.types import Features, Floats, Indices
+from curation_audit.types import Features, Floats, Indices, Labels
 
 Metric: TypeAlias = Literal["cosine", "inner_product"]
 RELATIVE_RANK = 1e-6
@@ -20,8 +20,11 @@ COLUMNS_OF_BUFFER = 4096  # half of numpy's buffer
 MOST_FITTED = 50_000  # rows that clusters are fitted to
 
 
-class PublicMap(Protocol):
-    """A public map; its fields are public constants."""
+class StatisticMap(Protocol):
+    """What units add to a noisy sum, and how rows read it; its fields are public constants.
+
+    ``labels`` are codes of the pool's classes; most maps do not look at them.
+    """
 
     @property
     def name(self) -> str:
@@ -33,23 +36,27 @@ class PublicMap(Protocol):
         """Whether no contribution has a negative entry."""
         ...
 
-    def contribution(self, features: Features) -> Floats:
+    def contribution(self, features: Features, labels: Labels | None = None) -> Floats:
         """What private rows add to the sum, (rows, d) -> float64 (rows, p)."""
         ...
 
-    def query(self, features: Features) -> Features:
+    def query(self, features: Features, labels: Labels | None = None) -> Features:
         """How rows read the sum, (rows, d) -> (rows, p)."""
         ...
+
+    def describe(self) -> dict[str, Any]:
+        """What results are told apart by."""
+        ...
+
+
+class PublicMap(StatisticMap, Protocol):
+    """A map of features alone, which has a file: what a release scores rows by."""
 
     def scores(self, rows: Floats, weights: Floats) -> Floats:
         """``query(rows) @ weights``, float64 (rows, d), (p,) -> (rows,).
 
         To the last bit the score of a row does not depend on the rows beside it.
         """
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """What results are told apart by."""
         ...
 
 
@@ -78,11 +85,11 @@ class MeanMap:
         kept = values > RELATIVE_RANK * values.max(initial=0)
         return cls(metric, mean, vectors[:, kept] / np.sqrt(values[kept]))
 
-    def contribution(self, features: Features) -> Floats:
+    def contribution(self, features: Features, labels: Labels | None = None) -> Floats:
         """(rows, d) -> float64 (rows, p)."""
         return self._mapped(features.astype(np.float64))
 
-    def query(self, features: Features) -> Features:
+    def query(self, features: Features, labels: Labels | None = None) -> Features:
         """(rows, d) -> (rows, p), in the features' dtype."""
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite counts as zero
             return self._mapped(features).astype(features.dtype)
@@ -142,7 +149,7 @@ class VotesMap:
         nearest = _nearest(pool, centroids)
         return cls(centroids, np.bincount(nearest, minlength=len(centroids)), votes)
 
-    def contribution(self, features: Features) -> Floats:
+    def contribution(self, features: Features, labels: Labels | None = None) -> Floats:
         """Votes, (rows, d) -> float64 (rows, c)."""
         if self.votes == 1:
             return self._one_hot(features)
@@ -155,7 +162,7 @@ class VotesMap:
             np.put_along_axis(found[block], chosen, 1 / np.sqrt(self.votes), axis=1)
         return found
 
-    def query(self, features: Features) -> Features:
+    def query(self, features: Features, labels: Labels | None = None) -> Features:
         """One-hot over the centroid's size, (rows, d) -> (rows, c)."""
         return (self._one_hot(features) / np.maximum(self.sizes, 1)).astype(features.dtype)
 

@@ -150,8 +150,8 @@ def _measured(
 
 def _sampled(audit: AuditPlan) -> bool:
     """Whether a curation without noise is random all the same, as DP-SGD samples units."""
-    settings = getattr(audit.scorer, "settings", None)
-    return settings is not None and settings.sampling_rate < 1
+    rate = getattr(getattr(audit.scorer, "settings", None), "sampling_rate", 1)
+    return bool(rate < 1)
 
 
 def _ceilings(claim: Claim, delta: float) -> Ceilings:

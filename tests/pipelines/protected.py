@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,8 +17,11 @@ from curation_audit.pipelines.base import PrivateRows, Rows, Scorer
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION, dp_sgd
 from curation_audit.pipelines.protection.base import Budget, Site
 from curation_audit.pipelines.protection.centroid_votes import CentroidVotes
+from curation_audit.pipelines.protection.domain_votes import DomainVotes
 from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
+from curation_audit.pipelines.protection.dsir_histogram import DsirHistogram
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
+from curation_audit.pipelines.protection.less_sums import LessSums
 from curation_audit.pipelines.protection.module_sgd import ModuleSgd
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 from curation_audit.pipelines.protection.protect import (
@@ -27,11 +32,15 @@ from curation_audit.pipelines.protection.protect import (
 )
 from curation_audit.pipelines.protection.rff_density import RffDensity
 from curation_audit.pipelines.protection.shard_votes import ShardVoting
+from curation_audit.pipelines.protection.trak_sum import TrakSum
 from curation_audit.pipelines.protection.ulsif import Ulsif
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
+from curation_audit.pipelines.scorers.dsir import Dsir
+from curation_audit.pipelines.scorers.less import Less
 from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.pipelines.scorers.nearest import Nearest
+from curation_audit.pipelines.scorers.trak import Trak
 from curation_audit.streams import ShadowStreams, Streams
 
 N, M, D, K, S = 14, 60, 5, 9, 6
@@ -49,6 +58,52 @@ class Case:
     settings: object = None
     selection: NoisySelection | None = None
     exact: bool = True
+    read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]] | None = None
+    """What rows are to the mechanism, features and labels: made from a row's own numbers."""
+
+
+def with_labels(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes by the first two columns."""
+    return features, (features[:, 0] > 0).astype(np.int64) + (features[:, 1] > 0.5)
+
+
+def as_tokens(features: np.ndarray) -> tuple[np.ndarray, None]:
+    """Codes from 0 (nothing) to 6; a row that is not finite is an empty text."""
+    bounded = np.where(np.isfinite(features), np.clip(np.abs(features), 0, 100), 0)
+    return np.floor(4 * bounded) % 7, None
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadMap:
+    """A map behind the reading of a case, so that tests may hand plain numbers in."""
+
+    map: Any
+    read: Callable
+
+    @property
+    def name(self) -> str:
+        return self.map.name
+
+    @property
+    def nonnegative(self) -> bool:
+        return self.map.nonnegative
+
+    def contribution(self, features, labels=None):
+        return self.map.contribution(*self.read(features))
+
+    def query(self, features, labels=None):
+        return self.map.query(*self.read(features))
+
+    def phi(self, features):
+        return self.map.phi(self.read(features)[0])
+
+    def describe(self):
+        return self.map.describe()
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.map, name)
 
 
 MEAN, LOGIT, NEAREST = Mean(), Classifier(device="cpu"), Nearest()
@@ -84,6 +139,33 @@ CASES = {
     ),
     "shard_votes of logits": Case(
         mechanism="shard_votes", scorer=LOGIT, settings=ShardVoting(shards=3, picks=5)
+    ),
+    "domain_votes": Case(
+        mechanism="domain_votes", scorer=MEAN, settings=DomainVotes(), read=with_labels
+    ),
+    "trak_sum": Case(
+        mechanism="trak_sum",
+        scorer=Trak(models=2, projection=7, device="cpu"),
+        settings=TrakSum(),
+        read=with_labels,
+    ),
+    "less_sums": Case(
+        mechanism="less_sums",
+        scorer=Less(epochs=2, projection=7, device="cpu"),
+        settings=LessSums(),
+        read=with_labels,
+    ),
+    "less_sums, one": Case(
+        mechanism="less_sums",
+        scorer=Less(epochs=2, projection=7, subtasks="one", device="cpu"),
+        settings=LessSums(),
+        read=with_labels,
+    ),
+    "dsir_histogram": Case(
+        mechanism="dsir_histogram",
+        scorer=Dsir(),
+        settings=DsirHistogram(buckets=16),
+        read=as_tokens,
     ),
     "dp_gd": Case(mechanism="dp_gd", scorer=LOGIT, settings=GD),
     "dp_sgd": Case(mechanism="dp_sgd", scorer=LOGIT, settings=SGD, exact=False),
@@ -175,12 +257,30 @@ def protected(
     )
     private = private_rows() if private is None else private
     pool = pool_rows() if pool is None else pool
-    site = site_of(case, private, pool, adjacency)
+    site = site_of(case, as_read(case, private), as_read(case, pool), adjacency)
     with (
         mock.patch.object(dp_sgd, "noise_multiplier_for", _calibrated),
         mock.patch.object(ledger, "guarantee_of", _composed),
     ):
-        return protect(settings, site, rule or TopK(k=K), unit)
+        made = protect(settings, site, rule or TopK(k=K), unit)
+    if case.read is None:
+        return made
+    return dataclasses.replace(made, scorer=_reading(made.scorer, case.read))
+
+
+def as_read(case: Case, rows):
+    """Private rows or a pool as the mechanism of a case is to see them."""
+    if case.read is None:
+        return rows
+    features, labels = case.read(rows.features)
+    return dataclasses.replace(rows, features=features, labels=labels)
+
+
+def _reading(scorer, read):
+    """The scorer with the reading in front of its map, and of the sum that it wraps."""
+    names = {field.name for field in dataclasses.fields(scorer)}
+    inner = {n: _reading(getattr(scorer, n), read) for n in names & {"sums", "histogram"}}
+    return dataclasses.replace(scorer, map=ReadMap(scorer.map, read), **inner)
 
 
 # both take seconds where units are sampled

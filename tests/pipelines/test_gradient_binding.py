@@ -20,6 +20,7 @@ from curation_audit.pipelines.base import ALWAYS_IN, Bindable, bound
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers import gradient_kernel
+from curation_audit.pipelines.protection.protect import NATURAL
 from curation_audit.pipelines.scorers.less import Less
 from curation_audit.pipelines.scorers.trak import Trak
 from curation_audit.sweeping.plan import SweepSettings, plan_sweep
@@ -198,7 +199,12 @@ def test_canaries_and_private_mechanisms_go_with_it(settings_):
     made = plan_sweep(base, sweep)
     assert made.audit(made.points[0]).scorer.name == "gaussian_mean"
     assert made.audit(None).scorer is base.scorer
-    with pytest.raises(SettingError, match="no private form"):
-        plan_sweep(base, replace(sweep, mechanisms=()))
+    natural = replace(sweep, mechanisms=())
+    if settings_.name in NATURAL:
+        made = plan_sweep(base, natural)
+        assert made.audit(made.points[0]).scorer.name == NATURAL[settings_.name]
+    else:
+        with pytest.raises(SettingError, match="no private form"):
+            plan_sweep(base, natural)
     with pytest.raises(SettingError, match="cannot bound"):
         plan_sweep(base, replace(sweep, mechanisms=("noisy_top_k",)))

@@ -70,7 +70,7 @@ def test_one_subtask_is_one_mean():
     np.testing.assert_allclose(found, [[wanted], [0]], atol=1e-7)
     assert (Less(subtasks="one").family, Less().family) == ("linear", "other")
     assert (scorer.family, scorer_of(untrained()).family) == ("linear", "other")
-    assert scorer_of(untrained()).linearise(private, None) is None
+    assert scorer.linearise(private, None).blocks is None
 
 
 def test_checkpoints_are_weighted_by_their_rates():
@@ -112,3 +112,43 @@ def test_training_that_diverges_is_told(monkeypatch):
 def test_settings_are_checked(wrong):
     with pytest.raises(ValueError, match="must be positive"):
         Less(**wrong)
+
+
+def test_attacks_see_each_row_in_the_block_of_the_subtask_that_it_reads():
+    """The means move as their derivatives say, and blocks give the maximum back."""
+    rng = np.random.default_rng(3)
+    features, labels = rng.normal(size=(40, 1)), rng.integers(0, 2, 40)
+    names = tuple(map(str, range(40)))
+    private = PrivateRows(names, features, np.arange(40), names, labels)
+    scorer = scorer_of(untrained(bias=(0.3, -0.2)))
+    asked, theirs = rng.normal(size=(30, 1)), rng.integers(0, 2, 30)
+    pool = Rows(tuple(map(str, range(30))), asked, theirs)
+    found = scorer.linearise(private, pool)
+    everyone = scorer.fit(private, np.ones((1, 40), dtype=bool), pool, streams=STREAMS)
+    np.testing.assert_allclose(found.blocks, everyone.means[0])  # half of all has the same means
+    read = found.read(scorer.embed(asked, theirs))
+    assert read.shape == (30, found.reference.size)
+    np.testing.assert_allclose(read @ found.reference, everyone.score(asked, theirs)[0])
+    coins = np.ones((1, 40), dtype=bool)
+    coins[0, 7] = False
+    without = scorer.fit(private, coins, pool, streams=STREAMS).means[0].ravel()
+    moved = found.reference - without
+    # one of some twenty at half weight counts as one of ten
+    assert np.dot(moved, found.influence[7]) > 0
+    np.testing.assert_allclose(found.influence[7], 2 * moved, rtol=0.15, atol=1e-3)
+
+
+def test_a_subtask_that_is_not_there_is_read_by_nobody():
+    private = private_rows([3.0, 1.0], [1, 1])
+    scorer = scorer_of(untrained())
+    found = scorer.linearise(private, None)
+    assert not found.blocks[0].any()
+    queries = scorer.embed(np.array([[2.0], [2.0]]), np.array([0, 1]))
+    read = found.read(queries).reshape(2, 2, -1)
+    assert not read[:, 0].any()
+    np.testing.assert_allclose(read[:, 1], queries)
+
+
+def test_too_many_numbers_are_not_shown(monkeypatch):
+    monkeypatch.setattr(less, "MOST_SHOWN", 7)  # two subtasks of four numbers
+    assert scorer_of(untrained()).linearise(private_rows([3.0, 1.0], [1, 0]), None) is None

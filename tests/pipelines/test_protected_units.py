@@ -30,7 +30,14 @@ from tests.pipelines.protected import (
     without_noise,
 )
 
-SUMS = ["gaussian_mean", "gaussian_mean, centred", "centroid_votes"]
+SUMS = [
+    "gaussian_mean",
+    "gaussian_mean, centred",
+    "centroid_votes",
+    "domain_votes",
+    "trak_sum",
+    "less_sums, one",
+]
 SCORERS = [name for name, case in CASES.items() if noisy_scorer(case) and "dp_sgd" not in name]
 
 

@@ -122,8 +122,8 @@ def test_each_shadow_has_noise_of_its_own(case):
 def test_the_order_of_the_pool_does_not_change_a_private_scorer(case):
     private, pool, order = private_rows(), pool_rows(), np.random.default_rng(4).permutation(M)
     moved = Rows(tuple(pool.ids[i] for i in order), pool.features[order])
-    # k-means starts from rows by their place, so that votes are left out
-    if "votes" in case.mechanism:
+    # k-means starts from rows by their place, and models of the pool draw batches by it
+    if case.mechanism in ("trak_sum", "less_sums") or "votes" in case.mechanism:
         return
     one = scored(without_noise(case, private=private), private, coins(), pool)
     other = scored(without_noise(case, private=private, pool=moved), private, coins(), moved)

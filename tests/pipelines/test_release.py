@@ -432,7 +432,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "hidden layers": (
         {"protection": {}, "name": "hidden"},
-        "dp_gd has no linear scorer to release; use gaussian_mean, centroid_votes",
+        "dp_gd has no scorer that a file could hold; use gaussian_mean, centroid_votes",
     ),
 }
 MECHANISMS_REFUSED = {"hidden": ("dp_gd", DpGd(steps=2, hidden=(3,), expected_units=100.0))}

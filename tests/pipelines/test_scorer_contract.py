@@ -162,13 +162,17 @@ def test_the_same_call_gives_the_same_bits_and_other_rows_can_be_scored(case):
 
 
 def test_linear_scores_are_products_of_what_the_scorer_embeds(case):
-    """``linearise`` is offered by exactly the scorers whose scores are linear in ``embed``."""
+    """``linearise`` is offered by exactly the scorers whose scores are linear in ``embed``.
+
+    Or are a maximum of such, which it says by ``blocks``.
+    """
     private, pool = private_rows(unit=UNITS["some always in"]), pool_rows()
     embedded = case[0].embed(pool.features)
     found = scored(case[0], private, coins(), pool)
     weights = np.linalg.lstsq(embedded, found.T, rcond=None)[0]
     is_linear = np.allclose(embedded @ weights, found.T, atol=1e-9)
-    assert is_linear == (case[0].linearise(private, pool) is not None)
+    offered = case[0].linearise(private, pool)
+    assert is_linear == (offered is not None and offered.blocks is None)
 
 
 @pytest.mark.parametrize("name", ["classifier", "mean"])

@@ -37,7 +37,16 @@ from tests.pipelines.protected import CASES, Case, pool_rows, protected, site_of
 
 ADJACENCIES = ("add_remove", "zero_out", "replace_one")
 POOL = pool_rows()
-PLAIN_SUMS = ("gaussian_mean", "centroid_votes", "rff_density", "ulsif")
+PLAIN_SUMS = (
+    "gaussian_mean",
+    "centroid_votes",
+    "rff_density",
+    "ulsif",
+    "domain_votes",
+    "trak_sum",
+    "less_sums",
+    "dsir_histogram",
+)
 SUMS = [name for name in CASES if name.startswith(PLAIN_SUMS)]
 SELECTIONS = {
     "gumbel": CASES["noisy_top_k, gumbel"],

@@ -137,7 +137,7 @@ def test_what_cannot_be():
         counted(votes(), private_rows(always=(3,)), np.ones(N - 1, dtype=bool))
     with pytest.raises(SettingError, match="found 61, but the pool has 60 rows"):
         protected(dataclasses.replace(CASES["shard_votes"], settings=ShardVoting(picks=61)))
-    with pytest.raises(InputError, match="has no linear scorer to release"):
+    with pytest.raises(InputError, match="has no scorer that a file could hold"):
         check_releasable(protected(CASES["shard_votes"]))
     with pytest.raises(ValueError, match="rows of one pool"):
         fitted = votes().fit(

@@ -115,7 +115,7 @@ def grid_of(made) -> float:
 
 @pytest.mark.parametrize("name", NO_STRICT)
 def test_what_has_no_exact_noise_is_refused(name):
-    with pytest.raises(SettingError, match=r"noise_tier.*strict.*nobody has exact noise"):
+    with pytest.raises(SettingError, match=r"noise_tier.*strict.*no exact noise"):
         strict(name)
 
 

@@ -95,7 +95,7 @@ class NoisySelection:
             clipped = GaussianMean().prepare(_UNLIMITED, (), site).scorer
             return self.bounded(site, clipped)
         if isinstance(scorer, NoisySum):
-            queries = scorer.embed(site.pool.features).astype(np.float64)
+            queries = scorer.embed(site.pool.features, site.pool.labels).astype(np.float64)
             moved = scorer.mechanism.sum_sensitivity / scorer.mechanism.denominator
             longest = float(np.linalg.norm(queries, axis=1).max())
             return Bounded(

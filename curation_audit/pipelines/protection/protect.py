@@ -26,6 +26,9 @@ from curation_audit.pipelines.protection.strict import check_strict, strict_part
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
+from curation_audit.pipelines.scorers.decontaminate import Decontaminate
+from curation_audit.pipelines.scorers.dsir import Dsir
+from curation_audit.pipelines.scorers.perplexity import Perplexity
 from curation_audit.pipelines.scorers.zero_out import ZeroOut
 from curation_audit.results import Adjacency
 
@@ -34,8 +37,14 @@ NATURAL: Final = {
     "classifier": "dp_gd",
     "nearest": "centroid_votes",
     "centroid_votes": "centroid_votes",
+    "dsir": "dsir_histogram",
+    "trak": "trak_sum",
+    "less": "less_sums",
 }
 """The private form of each scorer."""
+READERS_OF_TOKENS: Final = (Dsir, Perplexity, Decontaminate)
+FIT_FOR_TOKENS: Final = ("dsir_histogram", "domain_votes", "shard_votes")
+"""Mechanisms that do not take token codes for numbers."""
 TWICE: Final = (
     "The scorer is private already, so what is picked by it is covered without noise of its own: "
     "the second noise buys nothing formally, and costs accuracy."
@@ -130,6 +139,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
     name, noisy = parts_of(settings.mechanism)
     if name is not None:
         _check_scale(name, site.scorer, rule)
+        _check_reads(name, site.scorer)
     selection = None
     if noisy and not budget.unlimited:
         selection = _selection(settings, site, rule, name)
@@ -174,6 +184,17 @@ def _check_scale(mechanism: str, scorer: Scorer, rule: SelectionRule) -> None:
             "curate.select.squash",
             f"found false, but the scores of {mechanism} are not from 0 to 1",
             "expected true",
+        )
+
+
+def _check_reads(mechanism: str, scorer: Scorer) -> None:
+    """Token codes are names: their means and distances say nothing."""
+    if isinstance(scorer, READERS_OF_TOKENS) and mechanism not in FIT_FOR_TOKENS:
+        raise SettingError(
+            f"{PATH}.mechanism",
+            f"{mechanism} reads numbers, but {scorer.name} reads rows of token codes",
+            f"use one of {', '.join(FIT_FOR_TOKENS)}, or a scorer and features of numbers, "
+            "such as hashed_ngrams",
         )
 
 

@@ -22,7 +22,7 @@ from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.pipelines.scorers.private_module import PrivateModule
-from curation_audit.releases.maps_file import ScoringMap
+from curation_audit.releases.maps_file import ScoringMap, has_file
 from curation_audit.releases.release import Release
 from curation_audit.streams import Streams
 from curation_audit.types import Floats, Indices
@@ -62,7 +62,7 @@ def make_release(protected: Protected, data: CurationData) -> Release:
 
 def _drawn(scorer: Scorer, data: CurationData) -> tuple[ScoringMap, Floats]:
     """How rows are scored, and the noisy weights (p,)."""
-    if isinstance(scorer, NoisySum):
+    if isinstance(scorer, NoisySum) and has_file(scorer.map):
         return scorer.map, _noisy_weights(scorer, data.private)
     if isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden:
         return scorer.map, _linear_weights(scorer, data)
@@ -168,15 +168,18 @@ def check_releasable(protected: Protected) -> None:
             "curate.protect.mechanism",
             f"{protected.protection.mechanism} puts noise on the selection only, so that its "
             "scorer must never leave",
-            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
+            "use gaussian_mean, centroid_votes, rff_density, ulsif, dp_gd or dp_sgd without hidden "
+            "layers",
         )
     scorer = protected.scorer
     linear = isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden
-    if not isinstance(scorer, NoisySum | PrivateModule) and not linear:
+    stored = isinstance(scorer, NoisySum) and has_file(scorer.map)
+    if not (linear or stored or isinstance(scorer, PrivateModule)):
         raise InputError(
             "curate.protect.mechanism",
-            f"{protected.protection.mechanism} has no linear scorer to release",
-            "use gaussian_mean, centroid_votes, dp_gd or dp_sgd without hidden layers",
+            f"{protected.protection.mechanism} has no scorer that a file could hold",
+            "use gaussian_mean, centroid_votes, rff_density, ulsif, dp_gd or dp_sgd without hidden "
+            "layers",
         )
     if _is_strict(scorer):
         opendp()  # a missing package is told before anything is booked

@@ -46,8 +46,7 @@ def strict_part(part: ScorerPart, budget: Budget, beside: Sequence[Event]) -> Sc
     if not (isinstance(scorer, NoisySum) and isinstance(scorer.mechanism, GaussianSum)):
         raise SettingError(
             f"{PATH}.noise_tier",
-            f"found strict, but {scorer.name} releases no single noisy sum: nobody has "
-            "exact noise for it",
+            f"found strict, and there is no exact noise for {scorer.name}",
             "use gaussian_mean, centroid_votes, rff_density or ulsif, or leave it at hardened",
         )
     if budget.unlimited:

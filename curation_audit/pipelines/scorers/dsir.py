@@ -71,22 +71,22 @@ class Dsir:
     ) -> FittedScorers:
         """All S sums of counts by one product of the inclusion and the counts."""
         held = private.row_inclusion(inclusion).astype(np.float64)
-        counts: Floats = (self._counts(private.features).T @ held.T).T
-        return DsirScorers(self._weights(counts, self._of_pool(pool)), self._phi)
+        counts: Floats = (self.counts(private.features).T @ held.T).T
+        return DsirScorers(self._weights(counts, self.of_pool(pool)), self.phi)
 
-    def _counts(self, features: Features) -> sparse.csr_array:
+    def counts(self, features: Features) -> sparse.csr_array:
         return ngram_counts(token_codes(features, self.name), self.n, self.buckets)
 
-    def _phi(self, features: Features) -> sparse.csr_array:
+    def phi(self, features: Features) -> sparse.csr_array:
         """What is multiplied by the weights, (rows, buckets)."""
-        counts = self._counts(features)
+        counts = self.counts(features)
         if self.normalise == "length":
             counts.data /= np.repeat(counts.sum(axis=1), np.diff(counts.indptr))
         return counts
 
-    def _of_pool(self, pool: Rows) -> Floats:
+    def of_pool(self, pool: Rows) -> Floats:
         parts = [
-            self._counts(pool.features[at : at + ROWS_PER_BLOCK]).sum(axis=0)
+            self.counts(pool.features[at : at + ROWS_PER_BLOCK]).sum(axis=0)
             for at in range(0, len(pool), ROWS_PER_BLOCK)
         ]
         total: Floats = np.sum(parts, axis=0)
@@ -94,7 +94,7 @@ class Dsir:
 
     def _weights(self, private: Floats, pool: Floats) -> Floats:
         """From counts (..., buckets) of private texts and those of the pool (buckets,)."""
-        return _log_shares(private + self.smoothing) - _log_shares(pool)
+        return log_shares(private + self.smoothing) - log_shares(pool)
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
         """The weights where all candidates are in by half, and how each candidate moves them.
@@ -105,7 +105,7 @@ class Dsir:
         """
         if self.family != "linear":
             return None
-        counts, of_pool = self._counts(private.features).toarray(), self._of_pool(pool)
+        counts, of_pool = self.counts(private.features).toarray(), self.of_pool(pool)
         at_stake = private.unit != ALWAYS_IN
         of_unit = np.zeros((private.n_candidates, self.buckets))
         np.add.at(of_unit, private.unit[at_stake], counts[at_stake])
@@ -121,7 +121,7 @@ class Dsir:
         )
 
 
-def _log_shares(counts: Floats) -> Floats:
+def log_shares(counts: Floats) -> Floats:
     """``log(share + 1e-8)``; of no counts at all every share is 0."""
     total = counts.sum(axis=-1, keepdims=True)
     found: Floats = np.log(counts / np.where(total > 0, total, 1) + FLOOR)

@@ -195,3 +195,17 @@ def linearised_mean(private: PrivateRows, vectors: Features) -> Linearisation:
     reference = weights @ rows / weights.sum()
     first_order = linearised(private, reference, (rows - reference) / weights.sum())
     return replace(first_order, exact=True)
+
+
+def linearised_means(private: PrivateRows, vectors: Features, belongs: Floats) -> Linearisation:
+    """Means of the rows' vectors (rows, p) by group, side by side, linearised at half weights.
+
+    ``belongs`` float64 (rows, G) is 1 where a row is in a group, 0 elsewhere; a group without rows
+    has the mean 0.
+    """
+    weights, rows = half_weights(private), vectors.astype(np.float64)
+    total = weights @ belongs
+    means = (weights[:, None] * belongs).T @ rows / np.maximum(total, 1e-9)[:, None]
+    moved = belongs[:, :, None] * (rows[:, None, :] - means) / np.maximum(total, 1e-9)[:, None]
+    found = linearised(private, means.ravel(), moved.reshape(len(rows), -1))
+    return replace(found, blocks=means)

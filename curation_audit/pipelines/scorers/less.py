@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from curation_audit.pipelines.scorers.gradient_kernel import (
     check_finite,
     group_means,
     linearised_mean,
+    linearised_means,
     pool_labels,
 )
 from curation_audit.releases.public_maps import unit_rows
@@ -39,6 +40,10 @@ from curation_audit.training.public_model import (
     one_hot,
 )
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Scores
+
+
+MOST_SHOWN: Final = 2048
+"""Numbers of all subtasks together at most: attacks on linear scores take the cube in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +117,17 @@ class LessMap:
         rates = np.array([one.learning_rate for one in self.checkpoints])
         shares: Floats = rates / rates.sum()
         return shares
+
+    @property
+    def n_classes(self) -> int:
+        """The pool's classes."""
+        return len(self.checkpoints[0].network[-1])
+
+    @property
+    def shown(self) -> bool:
+        """Whether the means of all subtasks have few enough numbers for attacks to recover them."""
+        length = len(self.checkpoints) * self.projection.n_outputs
+        return self.n_classes * length <= MOST_SHOWN
 
     def own_labels(self, features: Features) -> Labels:
         """The likeliest class at the last checkpoint."""
@@ -205,11 +221,15 @@ class BoundLess:
         )
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
-        """The mean's derivative by the rows' weights, where there is one subtask."""
-        if self.settings.subtasks != "one":
+        """The means' derivatives by the rows' weights, of all subtasks side by side."""
+        if self.settings.subtasks == "labels" and not self.map.shown:
             return None
         rows = private.features.astype(np.float64)
-        return linearised_mean(private, self.map.contribution(rows, private.labels))
+        vectors = self.map.contribution(rows, private.labels)
+        if self.settings.subtasks == "one":
+            return linearised_mean(private, vectors)
+        belongs = self._subtasks(private)[:, None] == np.arange(self.map.n_classes)
+        return linearised_means(private, vectors, belongs.astype(np.float64))
 
     def _subtasks(self, private: PrivateRows) -> Indices:
         if self.settings.subtasks == "one":

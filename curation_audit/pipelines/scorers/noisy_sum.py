@@ -1,4 +1,4 @@
-"""Private scorers that release one noisy sum: a mean, or votes for public centroids."""
+"""Private scorers that release one noisy sum: a mean, votes, gradients."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import LinearScorers
-from curation_audit.releases.public_maps import PublicMap
+from curation_audit.releases.public_maps import StatisticMap
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.types import Features, Floats, Inclusion, Labels
@@ -30,7 +30,7 @@ class NoisySum:
     """
 
     family: ClassVar[Family] = "linear"
-    map: PublicMap
+    map: StatisticMap
     mechanism: GaussianSum | DiscreteSum
 
     @property
@@ -49,13 +49,13 @@ class NoisySum:
 
     def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """Rows as they read the sum."""
-        return self.map.query(features)
+        return self.map.query(features, labels)
 
     def vectors(self, private: PrivateRows) -> Floats:
         """What every unit adds to the sum, clipped, float64 (U, p)."""
         finite = np.isfinite(private.features).all(axis=1, keepdims=True)
         clean = np.where(finite, private.features, 0)
-        contributions = np.where(finite, self.map.contribution(clean), 0)
+        contributions = np.where(finite, self.map.contribution(clean, private.labels), 0)
         sums = unit_sums(contributions, private.owners, private.n_units)
         return self.mechanism.vectors(sums)
 
@@ -63,14 +63,21 @@ class NoisySum:
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams
     ) -> FittedScorers:
         """All S noisy sums by one matrix product."""
-        held = private.unit_inclusion(inclusion)
-        noise = streams.generators(NOISE_STREAM)
-        released = self.mechanism.release(self.vectors(private), held, noise)
+        released = self.released(private, inclusion, streams)
         if self.mechanism.sigma > 0:
             released = released.astype(private.features.dtype)
         # without noise scores stay float64: noise on the selection is calibrated to how far they
         # move, and rounding a sum of many rows moves them, too
         return LinearScorers(released, self.embed)
+
+    def released(
+        self, private: PrivateRows, inclusion: Inclusion, streams: ShadowStreams
+    ) -> Floats:
+        """What the mechanism gives of all S shadows, float64 (S, p)."""
+        held = private.unit_inclusion(inclusion)
+        return self.mechanism.release(
+            self.vectors(private), held, streams.generators(NOISE_STREAM)
+        )
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation:
         """Exact: the sum is linear in the coins."""
