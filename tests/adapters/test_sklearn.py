@@ -304,7 +304,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "mechanism": ({"mechanism": "dp_dg"}, "did you mean 'dp_gd'"),
     "selection": ({"mechanism": "noisy_top_k"}, "scorer must never leave"),
     "its settings": ({"mechanism": NoisySelection()}, "scorer must never leave"),
-    "hidden": ({"mechanism": DpGd(hidden=(2,))}, "no linear scorer to release"),
+    "hidden": ({"mechanism": DpGd(hidden=(2,))}, "no scorer that a file could hold"),
     "no mechanism": ({"mechanism": 5}, "mechanism: found 'int'; expected one of"),
     "no noise": ({"epsilon": np.inf}, "epsilon: is infinite; a release needs noise"),
     "generator": ({"random_state": np.random.RandomState(0)}, "^random_state: found RandomState"),
