@@ -16,6 +16,7 @@ from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
+from curation_audit.tune_command import tune
 from curation_audit.version import __version__
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def cli() -> None:
 cli.add_command(curate)
 cli.add_command(forecast)
 cli.add_command(ledger)
+cli.add_command(tune)
 
 
 @cli.command()

@@ -29,6 +29,7 @@ from curation_audit.pipelines.protection.releasing import (
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.pipelines.scorers.private_module import PrivateModule
+from curation_audit.pipelines.scorers.tuned import TunedScorer
 from curation_audit.releases.maps_file import arrays_of, has_file
 from curation_audit.releases.module_map import flat_parameters
 from curation_audit.releases.release import Release
@@ -178,12 +179,14 @@ def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:
     Names and labels of public rows shape nothing, nor does the device: releases compute in float64.
     """
     scorer = protected.scorer
-    if not isinstance(scorer, NoisySum | PrivateClassifier | PrivateModule):
+    if not isinstance(scorer, NoisySum | PrivateClassifier | PrivateModule | TunedScorer):
         raise TypeError(f"{type(scorer).__name__} cannot be released.")
     constants = {name: value for name, value in scorer.describe().items() if name != "device"}
     arrays: dict[str, np.ndarray | None] = {"shift": data.shift, "scale": data.scale}
-    if isinstance(scorer, PrivateClassifier | PrivateModule):
+    if not isinstance(scorer, NoisySum):
         arrays["background"] = data.pool.features
+    if isinstance(scorer, TunedScorer):
+        arrays["compared with"] = scorer.quality.public(data.pool).features
     return {
         "mechanism": scorer.name,
         "constants": constants,
@@ -225,7 +228,9 @@ def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterato
         InputError: where there is no room; nothing was booked.
     """
     width = data.pool.features.shape[1]
-    of_map = _map_bytes(protected.scorer, width)
+    scorer = protected.scorer
+    runs = scorer.candidates if isinstance(scorer, TunedScorer) else (scorer,)
+    of_map = max((_map_bytes(one, width) for one in runs), default=0)
     held = stored.with_name(f"{stored.name}.room{TEMPORARY}")
     try:
         write_atomically(held, os.urandom(SPARE_BYTES + of_map + 8 * 4 * (width + 1)))

@@ -29,12 +29,27 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class ShadowStreams:
-    """One stream per shadow for each purpose."""
+    """One stream per shadow for each purpose.
+
+    ``runs``: which run of its shadow each is, where a shadow has several; see ``of_runs``.
+    """
 
     root: Streams
     scope: str
     shadows: tuple[int, ...]
+    runs: tuple[int, ...] | None = None
 
     def generators(self, purpose: str) -> list[np.random.Generator]:
         """One generator per shadow, in the order of ``shadows``."""
-        return [self.root.generator(f"{self.scope}/{purpose}", s) for s in self.shadows]
+        name = f"{self.scope}/{purpose}"
+        if self.runs is None:
+            return [self.root.generator(name, s) for s in self.shadows]
+        keys = zip(self.shadows, self.runs, strict=True)
+        return [self.root.generator(f"{name}, run", s, run) for s, run in keys]
+
+    def of_runs(self, places: Sequence[int], runs: Sequence[int]) -> "ShadowStreams":
+        """The streams of some runs (R,): of the shadow at which place each is, and its number."""
+        if self.runs is not None:
+            raise ValueError("runs have no runs of their own.")
+        shadows = tuple(self.shadows[place] for place in places)
+        return ShadowStreams(self.root, self.scope, shadows, tuple(runs))

@@ -65,3 +65,16 @@ def test_a_stream_is_frozen_for_users_who_publish_their_seed():
 def test_negative_seeds_are_refused():
     with pytest.raises(ValueError, match="non-negative"):
         Streams(-1).generator("inclusion")
+
+
+def test_every_run_of_a_shadow_has_a_stream_of_its_own():
+    streams = STREAMS.for_shadows("shadow", [4, 7])
+    of_runs = streams.of_runs([0, 0, 1, 0], [0, 1, 0, 2])
+    assert of_runs.shadows == (4, 4, 7, 4)
+    draws = first_draws(of_runs.generators("scorer"))
+    assert len({*map(tuple, draws)}) == 4
+    assert not {*map(tuple, draws)} & {*map(tuple, first_draws(streams.generators("scorer")))}
+    alone = STREAMS.for_shadows("shadow", [4]).of_runs([0], [2]).generators("scorer")
+    assert first_draws(alone) == draws[3:]
+    with pytest.raises(ValueError, match="no runs of their own"):
+        of_runs.of_runs([0], [0])

@@ -49,7 +49,7 @@ def facts_of(
         "controls": bool(controls) and all(control.passed for control in controls),
         "claim": claim is not None,
         "protection": plan.protection is not None,
-        "tuning accounted": tuning.startswith("stated"),
+        "tuning accounted": tuning.startswith(("stated", "paid for")),
         "utility": utility is not None,
         "context": plan.context is not None,
         "policy": bool(plan.policy),

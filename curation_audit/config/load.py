@@ -36,6 +36,7 @@ from curation_audit.config.sections import (
     problem_of,
 )
 from curation_audit.config.tree import ConfigTree, override, read_tree
+from curation_audit.config.tuning_section import check_result
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.conditions import check_settings
 from curation_audit.dp.events import Event
@@ -89,7 +90,7 @@ def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
     with placed(tree):
         section = validated(tree)
         rule = built(("curate", "select"), build_rule, section.curate.select)
-        pool = open_pool(_set_spec("public", section.public), file.resolve().parent)
+        pool = open_pool(set_spec("public", section.public), file.resolve().parent)
         check_pickable(rule, pool)
         asked = str((section.curate.protect or {}).get("mechanism", ""))
         noisy = asked != "" and parts_of(asked) == (None, True)
@@ -194,7 +195,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         _try_to_pick(rule, data.pool, section.seed)
     configuration = _resolved(section, steps, as_written, rule, downstream, threat, attack)
     if section.curate.protect is not None:
-        protected = _protected(section, data, scorer, rule, run, claim)
+        protected = _protected(section, data, scorer, rule, run, claim, base)
         scorer, rule, claim = protected.scorer, protected.rule, protected.claim
         protection, events, bounded = protected.protection, protected.events, protected.bounded
     return AuditPlan(
@@ -246,15 +247,15 @@ def _read(
     most_pool_rows: int | None,
 ) -> CurationData:
     """The three sets; of a larger pool about ``most_pool_rows``."""
-    private = _set_spec("private", section.private)
-    public = _set_spec("public", section.public)
+    private = set_spec("private", section.private)
+    public = set_spec("public", section.public)
     if most_pool_rows is not None:
         public = replace(public, source=Background(public.source, most_pool_rows))
     with one_thread():  # steps give the same bits whatever the machine does beside
         return load_data(
             PrivateSpec(source=private.source, columns=private.columns, unit=section.private.unit),
             public,
-            None if section.test is None else _set_spec("test", section.test),
+            None if section.test is None else set_spec("test", section.test),
             base=base,
             standardise=section.features.standardise,
             dtype=np.dtype(run.dtype),
@@ -277,6 +278,7 @@ def _protected(
     rule: SelectionRule,
     run: RunSettings,
     claim: Claim | None,
+    base: Path,
 ) -> Protected:
     """The private scorer and rule in place of the others, and what they claim."""
     path = ("curate", "protect")
@@ -289,6 +291,7 @@ def _protected(
     for name, part in (("scorer", section.curate.scorer), ("select", section.curate.select)):
         check_settings(f"curate.{name}", part)
     settings = built(path, build_protect, section.curate.protect, section.curate.scorer["method"])
+    check_result(settings, base)
     site = Site(
         private=data.private,
         pool=data.pool,
@@ -300,7 +303,8 @@ def _protected(
     return protect(settings, site, rule, section.private.unit or "row")
 
 
-def _set_spec(name: str, section: SetSection | TestSection) -> SetSpec:
+def set_spec(name: str, section: SetSection | TestSection) -> SetSpec:
+    """Where a set comes from, and which of its columns are what."""
     source = built((name, "source"), build_source, section.source)
     columns = section.columns
     features = None if columns.features is None else tuple(columns.features)

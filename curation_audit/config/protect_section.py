@@ -6,6 +6,7 @@ from typing import Any, Final, get_args
 
 from curation_audit.checks import did_you_mean
 from curation_audit.config.sections import Problem, build_dataclass
+from curation_audit.config.tuning_section import build_tuning
 from curation_audit.dp.conditions import check_settings
 from curation_audit.dp.tiers import ReleaseTier
 from curation_audit.pipelines.protection import MECHANISMS
@@ -17,6 +18,7 @@ from curation_audit.pipelines.protection.protect import (
     mechanism_settings,
     parts_of,
 )
+from curation_audit.pipelines.protection.tuning import PaidTuning, PublicTuning
 from curation_audit.results import Adjacency
 
 
@@ -32,7 +34,7 @@ class _Words:
 
 OF_BUDGET: Final = tuple(f.name for f in fields(Budget))
 OF_WORDS: Final = tuple(f.name for f in fields(_Words))
-OF_ALL: Final = ("mechanism", *OF_WORDS, *OF_BUDGET)
+OF_ALL: Final = ("mechanism", "tuning", *OF_WORDS, *OF_BUDGET)
 
 
 def build_protect(section: Mapping[str, Any], scorer_method: str) -> ProtectSettings:
@@ -59,6 +61,7 @@ def build_protect(section: Mapping[str, Any], scorer_method: str) -> ProtectSett
     name, noisy = parts_of(mechanism)
     budget = {key: section[key] for key in OF_BUDGET if key in section}
     words = build_dataclass(_Words, {k: section[k] for k in OF_WORDS if k in section})
+    scorer = build_dataclass(MECHANISMS[name], of_scorer) if name else None
     return ProtectSettings(
         mechanism=mechanism,
         adjacency=words.adjacency,
@@ -66,9 +69,20 @@ def build_protect(section: Mapping[str, Any], scorer_method: str) -> ProtectSett
         fitted_on=words.fitted_on,
         noise_tier=words.noise_tier,
         budget=build_dataclass(Budget, budget),
-        scorer=build_dataclass(MECHANISMS[name], of_scorer) if name else None,
+        scorer=scorer,
         selection=build_dataclass(NoisySelection, of_selection) if noisy else None,
+        tuning=_tuning(section["tuning"], scorer, mechanism) if "tuning" in section else None,
     )
+
+
+def _tuning(section: Any, scorer: Any, mechanism: str) -> PaidTuning | PublicTuning:
+    """How settings of the private scorer are tuned."""
+    if scorer is None:
+        raise Problem(("tuning",), f"{mechanism} has no private scorer", "name one to tune it")
+    try:
+        return build_tuning(section, scorer)
+    except Problem as problem:
+        raise Problem(("tuning", *problem.path), problem.problem, problem.hint) from None
 
 
 def _check_known(section: Mapping[str, Any], known: set[str], mechanism: str) -> None:

@@ -15,6 +15,7 @@ from curation_audit.dp.conditions import check_settings
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
 from curation_audit.pipelines.protection.protect import ProtectSettings, parts_of
+from curation_audit.pipelines.protection.tuning import PaidTuning
 from curation_audit.sweeping.plan import EPSILONS, SweepPlan, SweepSettings, plan_sweep
 
 ALL = "all"
@@ -95,7 +96,11 @@ def _stated(section: PipelineSection) -> ProtectSettings | None:
     if section.curate.protect is None:
         return None
     method = str(section.curate.scorer.get("method"))
-    return built(("curate", "protect"), build_protect, section.curate.protect, method)
+    stated = built(("curate", "protect"), build_protect, section.curate.protect, method)
+    if isinstance(stated.tuning, PaidTuning):
+        hint = "the points of a sweep have fixed settings: leave tuning out of it"
+        raise Problem(("curate", "protect", "tuning"), "is not swept", hint)
+    return stated
 
 
 def _mechanism_settings(

@@ -170,7 +170,7 @@ def noise_multiplier_for(
 
     if beside and target.excess(guarantee_of(beside, adjacency, interval)) >= 0:
         raise ValueError("what stands beside spends the whole target already.")
-    return _least(excess, _first_guess(mu / replaced(adjacency) ** 0.5, sampling_rate, steps))
+    return least_noise(excess, _first_guess(mu / replaced(adjacency) ** 0.5, sampling_rate, steps))
 
 
 def check_delta(delta: float, n_units: int | None = None) -> None:
@@ -212,7 +212,7 @@ def _first_guess(mu: float, sampling_rate: float, steps: int) -> float:
     return math.log(max(SMALLEST_NOISE, 1 / math.sqrt(math.log1p(per_step))))
 
 
-def _least(excess: Callable[[float], float], guess: float) -> float:
+def least_noise(excess: Callable[[float], float], guess: float) -> float:
     """The least noise with an excess of at most 0, from above; ``guess`` is a logarithm."""
     smallest, largest = math.log(SMALLEST_NOISE), math.log(LARGEST_NOISE)
     low, high, step = guess, guess, 0.1

@@ -103,7 +103,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "tuning": Step(
         8,
         "settings that were tuned on private rows cost as much as all the runs",
-        "tune on public rows, or account for the runs",
+        "tune on public rows, or account for the runs (curate.protect.tuning)",
     ),
     "other_outputs": Step(
         9,

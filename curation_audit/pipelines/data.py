@@ -70,9 +70,9 @@ def load_data(
     Raises:
         InputError: for whatever is wrong with the data; see ``assemble``.
     """
-    private_set = _read("private", private.source, private.columns, base, private.unit)
-    pool = _read("public", public.source, public.columns, base)
-    test_set = None if test is None else _read("test", test.source, test.columns, base)
+    private_set = read_spec("private", private.source, private.columns, base, private.unit)
+    pool = read_spec("public", public.source, public.columns, base)
+    test_set = None if test is None else read_spec("test", test.source, test.columns, base)
     return assemble(
         private_set,
         pool,
@@ -85,9 +85,11 @@ def load_data(
     )
 
 
-def _read(
+def read_spec(
     name: SetName, source: Any, columns: Columns, base: Path, unit: str | None = None
 ) -> ReadSet:
+    """One set, read and checked by itself."""
+
     def choose(names: Sequence[str], where: str) -> Roles:
         return columns.roles(names, f"{name} ({where})", unit)
 

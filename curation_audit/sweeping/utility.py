@@ -116,7 +116,7 @@ def usefulness(
         n_repeats=len(mask),
         n_picked=round(float(sizes.mean())),
         metric=plan.utility,
-        accuracy=_accuracy(plan, curated, confidence),
+        accuracy=accuracy_of(plan, curated, confidence),
         overlap=_mean(overlap, confidence, least=0.0),
         rank_correlation=_mean(correlation, confidence, least=-1.0),
         relevant=_mean(relevant, confidence, least=0.0),
@@ -165,7 +165,8 @@ def mean_estimate(values: Floats, confidence: float, extra_variance: float = 0.0
     return Estimate(mean, mean - half, mean + half, confidence)
 
 
-def _accuracy(plan: AuditPlan, curated: Curated, confidence: float) -> Estimate | None:
+def accuracy_of(plan: AuditPlan, curated: Curated, confidence: float) -> Estimate | None:
+    """Of the models on the test set, by the metric of the pipeline; ``None`` without a test."""
     test = plan.data.test
     if curated.utility is None or test is None or test.labels is None:
         return None

@@ -13,6 +13,7 @@ import torch
 from curation_audit.dp import ledger
 from curation_audit.dp.calibration import noise_multiplier_for
 from curation_audit.dp.ledger import guarantee_of
+from curation_audit.dp.tuning import Grid, RandomStopping
 from curation_audit.pipelines.base import PrivateRows, Rows, Scorer
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION, dp_sgd
 from curation_audit.pipelines.protection.base import Budget, Site
@@ -33,6 +34,7 @@ from curation_audit.pipelines.protection.protect import (
 from curation_audit.pipelines.protection.rff_density import RffDensity
 from curation_audit.pipelines.protection.shard_votes import ShardVoting
 from curation_audit.pipelines.protection.trak_sum import TrakSum
+from curation_audit.pipelines.protection.tuning import PaidTuning
 from curation_audit.pipelines.protection.ulsif import Ulsif
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -104,6 +106,7 @@ class ReadMap:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.map, name)
+    tuning: PaidTuning | None = None
 
 
 MEAN, LOGIT, NEAREST = Mean(), Classifier(device="cpu"), Nearest()
@@ -169,6 +172,28 @@ CASES = {
     ),
     "dp_gd": Case(mechanism="dp_gd", scorer=LOGIT, settings=GD),
     "dp_sgd": Case(mechanism="dp_sgd", scorer=LOGIT, settings=SGD, exact=False),
+    "tuned gaussian_mean, grid": Case(
+        mechanism="gaussian_mean",
+        scorer=MEAN,
+        tuning=PaidTuning(over={"clip": (0.5, 1.0), "center": (True, False)}, runs=Grid()),
+    ),
+    "tuned ulsif, random": Case(
+        mechanism="ulsif",
+        scorer=LOGIT,
+        settings=RATIO,
+        exact=False,
+        tuning=PaidTuning(over={"bandwidth": (1.0, 2.0)}, runs=RandomStopping(mean=3)),
+    ),
+    "tuned dp_gd, random": Case(
+        mechanism="dp_gd",
+        scorer=LOGIT,
+        settings=GD,
+        exact=False,
+        tuning=PaidTuning(
+            over={"steps": (2, 4), "clip": (0.5, 1.0)},
+            runs=RandomStopping(mean=2, number="logarithmic"),
+        ),
+    ),
     "module_sgd": Case(mechanism="module_sgd", scorer=LOGIT, settings=MODULE, exact=False),
     **{
         f"noisy_top_k, {noise}": Case(
@@ -253,6 +278,7 @@ def protected(
         scorer=case.settings,
         selection=case.selection,
         unit=stated_unit,
+        tuning=case.tuning,
         **words,
     )
     private = private_rows() if private is None else private

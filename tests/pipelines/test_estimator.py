@@ -21,8 +21,8 @@ from curation_audit.auditing.chunks import describe
 from curation_audit.checks import InputError, SettingError
 from curation_audit.config.sections import Problem, build_downstream
 from curation_audit.observations import Selection
-from curation_audit.pipelines.base import Rows
 from curation_audit.pipelines import of_users
+from curation_audit.pipelines.base import Rows
 from curation_audit.pipelines.downstream.estimator import Estimator
 from curation_audit.streams import Streams
 

@@ -18,9 +18,9 @@ from curation_audit.auditing.plan import AttackSettings
 from curation_audit.checks import InputError, SettingError
 from curation_audit.pipelines.base import ALWAYS_IN, Bindable, bound
 from curation_audit.pipelines.canaries import CanarySettings
+from curation_audit.pipelines.protection.protect import NATURAL
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers import gradient_kernel
-from curation_audit.pipelines.protection.protect import NATURAL
 from curation_audit.pipelines.scorers.less import Less
 from curation_audit.pipelines.scorers.trak import Trak
 from curation_audit.sweeping.plan import SweepSettings, plan_sweep

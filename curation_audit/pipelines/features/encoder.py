@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Final
 
 from curation_audit import checks
 from curation_audit.pipelines.data_sets import ReadSet
-from curation_audit.pipelines.of_users import load_offered, offered, origin_of
 from curation_audit.pipelines.features.base import FeatureMap
 from curation_audit.pipelines.features.encoder_loaded import LoadedEncoder, Reads
+from curation_audit.pipelines.of_users import load_offered, offered, origin_of
 
 GROUP: Final = "curation_audit.encoders"
 

@@ -131,12 +131,21 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerPart:
-    """A private scorer, what it spends (``None`` without noise), and what a reader should know."""
+    """A private scorer, what it spends (``None`` without noise), and what a reader should know.
+
+    ``more``: what it spends beside ``event``, where it is several releases.
+    """
 
     scorer: Scorer
     event: Event | None
     sensitivity: str
     notes: tuple[str, ...] = ()
+    more: tuple[Event, ...] = ()
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All that it spends."""
+        return () if self.event is None else (self.event, *self.more)
 
 
 @runtime_checkable

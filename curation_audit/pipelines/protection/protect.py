@@ -23,6 +23,7 @@ from curation_audit.pipelines.protection.base import (
 )
 from curation_audit.pipelines.protection.noisy_top_k import Bounded, NoisySelection, SelectionPart
 from curation_audit.pipelines.protection.strict import check_strict, strict_part
+from curation_audit.pipelines.protection.tuning import PaidTuning, PublicTuning
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
@@ -60,7 +61,8 @@ class ProtectSettings:
     ``NAME + noisy_top_k``. ``scorer`` and ``selection`` hold their own settings. ``unit``: what is
     protected, by default a candidate. ``fitted_on``: what steps outside of this tool were fitted
     on; see ``dp/conditions.py``. ``noise_tier``: how good the noise of a release is; see
-    ``dp/tiers.py``.
+    ``dp/tiers.py``. ``tuning``: how settings of the private scorer are chosen, by the private set
+    itself or on public rows; ``None`` where they are as they are.
     """
 
     mechanism: str
@@ -71,12 +73,19 @@ class ProtectSettings:
     selection: NoisySelection | None = None
     fitted_on: Mapping[str, str] = field(default_factory=dict)
     noise_tier: ReleaseTier = "hardened"
+    tuning: PaidTuning | PublicTuning | None = None
 
     def __post_init__(self) -> None:
         """Check the words."""
         one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
         one_of(f"{PATH}.noise_tier", self.noise_tier, get_args(ReleaseTier))
         check_fitted_on(self.fitted_on)
+        if isinstance(self.tuning, PaidTuning) and parts_of(self.mechanism)[1]:
+            raise SettingError(
+                f"{PATH}.tuning",
+                "stands beside noise on the selection",
+                "tune the private scorer alone: it covers its picks",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +154,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
         selection = _selection(settings, site, rule, name)
         events = (selection.event,)
     scorer = _scorer(settings, site, name, events, noisy=noisy)
-    if scorer.event is not None:
-        events = (scorer.event, *events)
+    events = (*scorer.events, *events)
     ledger = Ledger(settings.adjacency, unit, events)
     claim = ledger.guarantee() if events else None
     epsilon = None if claim is None else claim.epsilon_at(budget.delta)
@@ -223,7 +231,11 @@ def _private_scorer(
     strict, budget = settings.noise_tier == "strict", settings.budget
     if strict:
         check_strict(budget)
-    part = _mechanism(settings, name).prepare(budget, beside, site)
+    mechanism = _mechanism(settings, name)
+    if isinstance(settings.tuning, PaidTuning):  # and nothing is spent beside
+        part = settings.tuning.prepare(mechanism, budget, site)
+    else:
+        part = mechanism.prepare(budget, beside, site)
     return strict_part(part, budget, beside) if strict else part
 
 
@@ -261,6 +273,8 @@ def describe_protection(settings: ProtectSettings) -> dict[str, Any]:
     words = {"mechanism": settings.mechanism, "adjacency": settings.adjacency}
     if settings.noise_tier != "hardened":  # runs from before there were tiers keep their names
         words["noise_tier"] = settings.noise_tier
+    if settings.tuning is not None:
+        own["tuning"] = repr(settings.tuning)
     return {**words, **budget, **own, **noisy, "fitted_on": dict(settings.fitted_on)}
 
 
@@ -289,7 +303,6 @@ def _described(
     if not ledger.events:
         notes.append("No noise: the mechanism and its clipping alone, and no guarantee at all.")
     private_scorer = parts_of(settings.mechanism)[0] is not None
-    tuned = settings.fitted_on.get("tuning")
     return Protection(
         mechanism=settings.mechanism,
         adjacency=settings.adjacency,
@@ -300,8 +313,26 @@ def _described(
         events=ledger.lines(budget.delta),
         sensitivities=tuple(part.sensitivity for part in (scorer, selection) if part is not None),
         notes=tuple(notes),
-        assumptions=assumptions(settings.fitted_on),
+        assumptions=_assumptions(settings),
         ablation=selection is not None and (settings.selection or NoisySelection()).force,
         noise_source=SEEDED.noise,
-        tuning=UNPAID if tuned is None else f"stated: tuned on {tuned}",
+        tuning=_told_of_tuning(settings),
     )
+
+
+def _assumptions(settings: ProtectSettings) -> dict[str, str]:
+    told, tuning = assumptions(settings.fitted_on), settings.tuning
+    if isinstance(tuning, PaidTuning):
+        told["tuning"] = f"by this tool: {tuning.line()}"
+    elif tuning is not None and tuning.evidence is not None:
+        told["tuning"] = f"stated: public ({tuning.evidence})"
+    return told
+
+
+def _told_of_tuning(settings: ProtectSettings) -> str:
+    tuning, stated = settings.tuning, settings.fitted_on.get("tuning")
+    if isinstance(tuning, PaidTuning):
+        return f"paid for: {tuning.line()}"
+    if tuning is not None and tuning.evidence is not None:
+        return f"stated: tuned on public ({tuning.evidence})"
+    return UNPAID if stated is None else f"stated: tuned on {stated}"

@@ -17,11 +17,13 @@ from curation_audit.pipelines.protection.module_release import (
     module_weights,
 )
 from curation_audit.pipelines.protection.protect import Protected
+from curation_audit.pipelines.protection.releasing_tuned import best_run
 from curation_audit.pipelines.protection.secret_noise import operating_system
 from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.pipelines.scorers.private_module import PrivateModule
+from curation_audit.pipelines.scorers.tuned import TunedScorer
 from curation_audit.releases.maps_file import ScoringMap, has_file
 from curation_audit.releases.release import Release
 from curation_audit.streams import Streams
@@ -48,16 +50,28 @@ def make_release(protected: Protected, data: CurationData) -> Release:
     check_releasable(protected)
     if data.shift is None or data.scale is None:
         raise ValueError("the scaling of the features must be known.")
-    public, weights = _drawn(protected.scorer, data)
+    tier, scorer = tier_of(protected, data), protected.scorer
+    if isinstance(scorer, TunedScorer):
+        best = best_run(scorer, data, lambda run, of: _drawn(run, of)[1])
+        scorer, protected = best.scorer, best.told(protected)
+        public, weights = _map_of(scorer), best.weights
+    else:
+        public, weights = _drawn(scorer, data)
     return Release(
         map=public,
         weights=weights,
-        facts=facts_of(protected.protection, tier_of(protected, data)),
+        facts=facts_of(protected.protection, tier),
         shift=data.shift,
         scale=data.scale,
         columns=data.columns,
-        intercept=isinstance(protected.scorer, PrivateClassifier),
+        intercept=isinstance(scorer, PrivateClassifier),
     )
+
+
+def _map_of(scorer: Scorer) -> ScoringMap:
+    if isinstance(scorer, NoisySum | PrivateClassifier) and has_file(scorer.map):
+        return scorer.map
+    raise TypeError(f"{type(scorer).__name__} has no public map.")
 
 
 def _drawn(scorer: Scorer, data: CurationData) -> tuple[ScoringMap, Floats]:
@@ -172,9 +186,8 @@ def check_releasable(protected: Protected) -> None:
             "layers",
         )
     scorer = protected.scorer
-    linear = isinstance(scorer, PrivateClassifier) and not scorer.settings.hidden
-    stored = isinstance(scorer, NoisySum) and has_file(scorer.map)
-    if not (linear or stored or isinstance(scorer, PrivateModule)):
+    runs = scorer.candidates if isinstance(scorer, TunedScorer) else (scorer,)
+    if not (isinstance(scorer, PrivateModule) or all(map(_is_linear, runs))):
         raise InputError(
             "curate.protect.mechanism",
             f"{protected.protection.mechanism} has no scorer that a file could hold",
@@ -183,6 +196,13 @@ def check_releasable(protected: Protected) -> None:
         )
     if _is_strict(scorer):
         opendp()  # a missing package is told before anything is booked
+
+
+def _is_linear(scorer: Scorer) -> bool:
+    """Whether a file can hold it: weights, and a map of features alone."""
+    if isinstance(scorer, PrivateClassifier):
+        return not scorer.settings.hidden
+    return isinstance(scorer, NoisySum) and has_file(scorer.map)
 
 
 def facts_of(of: Protection, tier: Tier) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Ro
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device
-from curation_audit.training.logistic import LogisticProblems, fit_logistic
 from curation_audit.training.in_step import Examples
+from curation_audit.training.logistic import LogisticProblems, fit_logistic
 from curation_audit.training.mlp import (
     Layer,
     forward,

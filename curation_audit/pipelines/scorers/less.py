@@ -41,7 +41,6 @@ from curation_audit.training.public_model import (
 )
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Scores
 
-
 MOST_SHOWN: Final = 2048
 """Numbers of all subtasks together at most: attacks on linear scores take the cube in time."""
 
