@@ -60,6 +60,7 @@ class Case:
     settings: object = None
     selection: NoisySelection | None = None
     exact: bool = True
+    tuning: PaidTuning | None = None
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]] | None = None
     """What rows are to the mechanism, features and labels: made from a row's own numbers."""
 
@@ -106,7 +107,6 @@ class ReadMap:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.map, name)
-    tuning: PaidTuning | None = None
 
 
 MEAN, LOGIT, NEAREST = Mean(), Classifier(device="cpu"), Nearest()
