@@ -147,9 +147,7 @@ class DiscreteSum:
         return released
 
 
-def discrete_gaussian(
-    counts: Indices, *, scale: float, sensitivity: float, rho: float
-) -> Indices:
+def discrete_gaussian(counts: Indices, *, scale: float, sensitivity: float, rho: float) -> Indices:
     """Whole numbers with discrete Gaussian noise by OpenDP's exact sampler, int64 (p,).
 
     Args:

@@ -256,9 +256,7 @@ def _best(k: int, ids: Sequence[str], order: Words, values: Floats) -> Best:
     ranked = rows[np.lexsort((order[rows, 1], order[rows, 0], -values[rows]))]
     _check_distinct(order, ids)
     kept = ranked[:k]
-    return Best(
-        ids=tuple(ids[i] for i in kept.tolist()), order=order[kept], values=values[kept]
-    )
+    return Best(ids=tuple(ids[i] for i in kept.tolist()), order=order[kept], values=values[kept])
 
 
 def _first(k: int, values: Floats) -> Indices:

@@ -75,7 +75,6 @@ class ModuleSgdSettings:
         if self.public_batch is not None and self.public_batch < 1:
             raise SettingError(f"{PATH}.public_batch", f"found {self.public_batch}")
 
-
     @property
     def last_noise(self) -> float:
         """The standard deviation of the last step's noise on each trained number."""

@@ -38,9 +38,7 @@ KEY = bytes(range(32))
 def query(k=2, scale=1.0, delta_inf=1.0, **changes) -> KeyedTopK:
     basic = {"monotone": False, "bound": 64.0}
     made = KeyedTopK(k=k, delta_inf=delta_inf, rate=1.0, **(basic | changes))
-    return KeyedTopK(
-        k=k, delta_inf=delta_inf, rate=made.step / scale, **(basic | changes)
-    )
+    return KeyedTopK(k=k, delta_inf=delta_inf, rate=made.step / scale, **(basic | changes))
 
 
 def words(*values: int) -> np.ndarray:

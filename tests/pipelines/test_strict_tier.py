@@ -29,8 +29,9 @@ from tests.pipelines.protected import (
 )
 
 ADJACENCIES = ("zero_out", "add_remove", "replace_one")
-SUMS = [name for name in CASES if CASES[name].mechanism in
-        ("gaussian_mean", "centroid_votes", "rff_density", "ulsif")]  # fmt: skip
+OF_SUMS = ("gaussian_mean", "centroid_votes", "rff_density", "ulsif")
+SUMS = [n for n, case in CASES.items() if case.mechanism in OF_SUMS and case.tuning is None]
+TUNED = [n for n, case in CASES.items() if case.mechanism in OF_SUMS and case.tuning is not None]
 NO_STRICT = ("dp_gd", "dp_sgd", "module_sgd", "shard_votes", "dp_gd + noisy_top_k")
 
 
@@ -116,6 +117,12 @@ def grid_of(made) -> float:
 @pytest.mark.parametrize("name", NO_STRICT)
 def test_what_has_no_exact_noise_is_refused(name):
     with pytest.raises(SettingError, match=r"noise_tier.*strict.*no exact noise"):
+        strict(name)
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_a_tuning_by_the_private_set_is_refused(name):
+    with pytest.raises(SettingError, match=r"noise_tier.*beside a tuning"):
         strict(name)
 
 

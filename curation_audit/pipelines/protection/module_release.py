@@ -60,9 +60,7 @@ def module_weights(scorer: PrivateModule, data: CurationData) -> tuple[ModuleMap
         draws=Streams(0).generator("module_sgd/public"),
     )
     flat = flat_parameters(trained)
-    weights = np.where(
-        _is_trained(trained), on_grid(flat, scorer.settings.last_noise), flat
-    )
+    weights = np.where(_is_trained(trained), on_grid(flat, scorer.settings.last_noise), flat)
     d = data.pool.features.shape[1]
     return ModuleMap.of_weights(scorer.entry_point, of.fresh(d), weights, d), weights
 

@@ -230,7 +230,7 @@ def _private_scorer(
 ) -> ScorerPart:
     strict, budget = settings.noise_tier == "strict", settings.budget
     if strict:
-        check_strict(budget)
+        check_strict(budget, tuned=isinstance(settings.tuning, PaidTuning))
     mechanism = _mechanism(settings, name)
     if isinstance(settings.tuning, PaidTuning):  # and nothing is spent beside
         part = settings.tuning.prepare(mechanism, budget, site)

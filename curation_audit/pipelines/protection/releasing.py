@@ -38,6 +38,7 @@ NOT_COVERED: Final = (
     "that a run was refused, and why: such a message is for those who hold the private set",
 )
 
+
 def make_release(protected: Protected, data: CurationData) -> Release:
     """Run the mechanism once for real, on the whole private set.
 

@@ -19,12 +19,18 @@ NOTE: Final = (
 )
 
 
-def check_strict(budget: Budget) -> None:
-    """Refuse limits that only a Gaussian trade-off curve can be calibrated to.
+def check_strict(budget: Budget, *, tuned: bool) -> None:
+    """Refuse what has no exact noise, or no exact curve.
 
     Raises:
-        SettingError: for a limit other than epsilon at a delta.
+        SettingError: for a limit other than epsilon at a delta, or a tuning by the private set.
     """
+    if tuned:
+        raise SettingError(
+            f"{PATH}.noise_tier",
+            "found strict beside a tuning by the private set, whose comparison has no exact noise",
+            "tune on public rows, or leave it at hardened",
+        )
     if budget.epsilon is None:
         raise SettingError(
             f"{PATH}.noise_tier",

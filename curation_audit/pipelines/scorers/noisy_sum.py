@@ -75,9 +75,7 @@ class NoisySum:
     ) -> Floats:
         """What the mechanism gives of all S shadows, float64 (S, p)."""
         held = private.unit_inclusion(inclusion)
-        return self.mechanism.release(
-            self.vectors(private), held, streams.generators(NOISE_STREAM)
-        )
+        return self.mechanism.release(self.vectors(private), held, streams.generators(NOISE_STREAM))
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation:
         """Exact: the sum is linear in the coins."""
