@@ -15,7 +15,6 @@ import numpy as np
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.checks import InputError
-from curation_audit.dp.protection import Protection
 from curation_audit.pick_store import KeptPicks, pick_once
 from curation_audit.pipelines.base import SelectionRule
 from curation_audit.pipelines.picking import picked_rows
@@ -70,17 +69,11 @@ def draw_release(
     Raises:
         InputError: for a pipeline that has no release, or a budget that would be exceeded.
     """
-    protection, ledger = _checked(plan)
-    if SELECTION in protection.mechanism:
+    protected, ledger = _checked(plan)
+    mechanism = protected.protection.mechanism
+    if SELECTION in mechanism:
         hint = "a private scorer covers its picks; leave the noise on the selection out"
-        raise InputError("curate.protect.mechanism", f"found {protection.mechanism!r}", hint)
-    protected = Protected(
-        scorer=plan.scorer,
-        rule=plan.rule,
-        claim=plan.claim,
-        protection=protection,
-        events=plan.events,
-    )
+        raise InputError("curate.protect.mechanism", f"found {mechanism!r}", hint)
     store = ReleaseStore.beside(ledger)
     return store.draw_once(
         protected, plan.data, new_version=new_version, allow_research=allow_research
@@ -95,7 +88,7 @@ def draw_picks(plan: AuditPlan, *, new_version: bool = False) -> KeptPicks:
     Raises:
         InputError: for a pipeline that has no such picks, or a budget that would be exceeded.
     """
-    protection, ledger = _checked(plan)
+    made, ledger = _checked(plan)
     if plan.claim is None:
         raise InputError("curate.protect.epsilon", "is infinite", "real picks need noise")
     if plan.bounded is None or not isinstance(plan.rule, NoisyTopK):
@@ -105,7 +98,7 @@ def draw_picks(plan: AuditPlan, *, new_version: bool = False) -> KeptPicks:
         rule=plan.rule,
         bounded=plan.bounded,
         events=plan.events,
-        protection=protection,
+        protection=made.protection,
         data=plan.data,
     )
     store = ReleaseStore.beside(ledger)
@@ -195,7 +188,7 @@ def render_release_card(card: dict[str, Any]) -> str:
     return written(blocks)
 
 
-def _checked(plan: AuditPlan) -> tuple[Protection, Path]:
+def _checked(plan: AuditPlan) -> tuple[Protected, Path]:
     """All that can be refused before anything is booked."""
     if plan.protection is None:
         raise InputError(
@@ -210,7 +203,15 @@ def _checked(plan: AuditPlan) -> tuple[Protection, Path]:
     if plan.configuration["features"].get("steps"):
         hint = "apply them before, and name the column that holds what they give"
         raise InputError("features.steps", "a release reads columns as they are", hint)
-    return plan.protection, plan.ledger
+    protected = Protected(
+        scorer=plan.scorer,
+        rule=plan.rule,
+        claim=plan.claim,
+        protection=plan.protection,
+        events=plan.events,
+        bounded=plan.bounded,
+    )
+    return protected, plan.ledger
 
 
 def _check_distinct(ids: list[str]) -> None:

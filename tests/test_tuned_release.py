@@ -91,7 +91,7 @@ def test_hidden_layers_have_no_release(command, pipeline, tmp_path):
     path = pipeline({"method": "grid", "over": {"hidden": [[], [4]]}}, mechanism="dp_gd")
     code, _, err = command("curate", "--pipeline", path, "--out", tmp_path / "picked")
     assert code == 2
-    assert "has no linear scorer to release" in err
+    assert "has no scorer that a file could hold" in err
     assert not BudgetLedger.open(tmp_path / "budget.ledger").bookings()
 
 

@@ -138,7 +138,7 @@ class KeyedTopK:
 
     @property
     def scale(self) -> float:
-        """b of the Gumbel noise, in the unit of the scores."""
+        """The noise's b, in the unit of the scores."""
         return self.step / self.rate
 
     @property

@@ -137,8 +137,7 @@ def test_it_is_learnt_once_for_all_who_ask():
     world, calls = make_world(), []
     select = world.knowledge.select
     knowledge = dataclasses.replace(
-        world.knowledge,
-        select=lambda scores, trials: calls.append(trials) or select(scores, trials),
+        world.knowledge, select=lambda scores, trials: calls.append(trials) or select(scores, trials)
     )
     fit = dataclasses.replace(knowledge, known_pairs=np.arange(12) < 7)
     other = make_world(seed=5).observation

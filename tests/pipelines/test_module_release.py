@@ -166,7 +166,7 @@ def test_no_two_draws_are_the_same(offered):
 
 @pytest.mark.parametrize("module", ["narrow", "mixed"])
 def test_noise_in_float32_is_research(offered, module):
-    made, site = protected(case(module)), data(private_rows(), pool_rows())
+    made = protected(case(module))
     assert module_tier(made.scorer, D).name == "research"
 
 

@@ -141,18 +141,13 @@ def test_what_cannot_be():
         check_releasable(protected(CASES["shard_votes"]))
     with pytest.raises(ValueError, match="rows of one pool"):
         fitted = votes().fit(
-            private_rows(),
-            np.ones((1, N), dtype=bool),
-            POOL,
-            streams=Streams(1).for_shadows("t", (0,)),
+            private_rows(), np.ones((1, N), dtype=bool), POOL, streams=Streams(1).for_shadows("t", (0,))
         )
         fitted.score(POOL.features[:3])
 
 
 def test_a_vote_that_the_noise_hides_is_told():
-    notes = protected(
-        dataclasses.replace(CASES["shard_votes"], settings=ShardVoting())
-    ).protection.notes
+    notes = protected(dataclasses.replace(CASES["shard_votes"], settings=ShardVoting())).protection.notes
     assert any("hardly stand out of noise" in note for note in notes)
     many = dataclasses.replace(CASES["shard_votes"], settings=ShardVoting(shards=100, picks=2))
     assert protected(many).protection.notes == ()

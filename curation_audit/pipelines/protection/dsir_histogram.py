@@ -46,7 +46,9 @@ class DsirHistogram:
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """One Gaussian release of a histogram."""
         own = site.scorer if isinstance(site.scorer, Dsir) else Dsir(normalise="length")
-        public = NgramShares(of=Dsir(n=own.n, buckets=self.buckets, normalise=own.normalise))
+        public = NgramShares(
+            of=Dsir(n=own.n, buckets=self.buckets, normalise=own.normalise)
+        )
         lengths = np.linalg.norm(public.contribution(site.pool.features), axis=1)
         mechanism = GaussianSum(
             clip=self.clip or float(np.median(lengths)) or 1.0,

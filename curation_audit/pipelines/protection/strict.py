@@ -14,8 +14,8 @@ from curation_audit.pipelines.protection.sums import noisy_sum
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 
 NOTE: Final = (
-    "A release is of the strict tier: exact noise on whole numbers, accounted as zCDP. Shadows draw "
-    "float64 noise of the same size on the same rounded sums."
+    "A release is of the strict tier: exact noise on whole numbers, accounted as zCDP. Shadows "
+    "draw float64 noise of the same size on the same rounded sums."
 )
 
 
