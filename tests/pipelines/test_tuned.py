@@ -303,7 +303,7 @@ def test_what_has_no_release():
         check_releasable(protected(CASES[name]))
     settings = dataclasses.replace(GD, hidden=(3,))
     case = dataclasses.replace(CASES["tuned dp_gd, random"], settings=settings)
-    with pytest.raises(InputError, match="has no linear scorer to release"):
+    with pytest.raises(InputError, match="has no scorer that a file could hold"):
         check_releasable(protected(case))
 
 

@@ -35,6 +35,10 @@ TUNABLE: Final = ("centroid_votes", "dp_gd", "dp_sgd", "gaussian_mean", "rff_den
 UNTUNABLE: Final[Mapping[str, str]] = {
     "shard_votes": "its counts are of pool rows, so that no private row has a score to compare",
     "module_sgd": "it trains one module at a time; tune it on public rows",
+    "domain_votes": "all rows of a domain have one score; tune it on public rows",
+    "dsir_histogram": "its scores are no products with a sum; tune it on public rows",
+    "less_sums": "its scores are no products with a sum; tune it on public rows",
+    "trak_sum": "it compares gradients by label, not rows alone; tune it on public rows",
 }
 
 
