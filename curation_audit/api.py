@@ -261,12 +261,19 @@ def sweep(
     return run_sweep(plan_sweep(plan, settings, every=every), progress).result
 
 
-def release(pipeline: Pipeline, *, ledger: Path | str, new_version: bool = False) -> Release:
+def release(
+    pipeline: Pipeline,
+    *,
+    ledger: Path | str,
+    new_version: bool = False,
+    allow_research_noise: bool = False,
+) -> Release:
     """Run the pipeline's private mechanism once for real, with noise that nobody can repeat.
 
     It is booked in the ``ledger`` before it is drawn, and kept beside it: the same pipeline on the
     same data gives the same release again, and spends nothing. ``new_version`` says that a changed
-    private set is meant. ``Curator`` is the same for data jobs.
+    private set is meant, ``allow_research_noise`` noise that is not for release. ``Curator`` is the
+    same for data jobs.
 
     Raises:
         InputError: without ``protect``, for a mechanism that releases no scorer, or for a budget
@@ -274,7 +281,9 @@ def release(pipeline: Pipeline, *, ledger: Path | str, new_version: bool = False
     """
     made, plan = private_parts(pipeline)
     store = ReleaseStore.beside(Path(ledger))
-    return store.draw_once(made, plan.data, new_version=new_version).release
+    return store.draw_once(
+        made, plan.data, new_version=new_version, allow_research=allow_research_noise
+    ).release
 
 
 def private_parts(pipeline: Pipeline) -> tuple[Protected, AuditPlan]:

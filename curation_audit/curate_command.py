@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
 import click
 
+from curation_audit.dp.tiers import ReleaseTier
 from curation_audit.options import pipeline_option, set_option
 
 MOST_BACKGROUND: Final = 100_000
@@ -16,11 +17,22 @@ MOST_BACKGROUND: Final = 100_000
 @pipeline_option
 @set_option
 @click.option("--epsilon", type=float, help="Override curate.protect.epsilon.")
+@click.option(
+    "--noise",
+    type=click.Choice(get_args(ReleaseTier)),
+    help="Override curate.protect.noise_tier: strict is exact noise by OpenDP.",
+)
 @click.option("--out", metavar="FOLDER", default="picked", show_default=True, help="Where to.")
 @click.option(
     "--new-version",
     is_flag=True,
     help="The private set was changed since the last booking: it keeps the budget of the old one.",
+)
+@click.option(
+    "--allow-research-noise",
+    "allow_research",
+    is_flag=True,
+    help="Draw noise that is not for release, too (a module in float32); the card says so.",
 )
 @click.option(
     "--release",
@@ -34,8 +46,10 @@ def curate(
     pipeline: str,
     assignments: tuple[str, ...],
     epsilon: float | None,
+    noise: str | None,
     out: str,
     new_version: bool,
+    allow_research: bool,
     release_file: str | None,
     as_json: bool,
     quiet: bool,
@@ -44,44 +58,78 @@ def curate(
 
     The pipeline needs curate.protect and private.ledger. What the release spends is booked before
     its noise is drawn; the release is stored before it is used. Run again on unchanged data, it
-    picks by the stored release and spends nothing.
+    picks by the stored release and spends nothing. Where the noise lies on the selection
+    (noisy_top_k) the picks alone leave.
     """
     from curation_audit.config import load_picking, load_plan
     from curation_audit.console_progress import choose_progress
-    from curation_audit.curating import draw_release, pick, write_picks
-    from curation_audit.dp.budget_ledger import BudgetLedger
+    from curation_audit.curating import draw_picks, draw_release, pick, write_kept, write_picks
     from curation_audit.releases.release import Release
     from curation_audit.storage import locked
 
-    own = () if epsilon is None else (f"curate.protect.epsilon={epsilon!r}",)
-    settings = (*assignments, *own)
+    own = {"epsilon": epsilon, "noise_tier": noise}
+    given = (f"curate.protect.{name}={value}" for name, value in own.items() if value is not None)
+    settings = (*assignments, *given)
     picking = load_picking(pipeline, settings)
-    told: dict[str, object] = {}
     with locked(Path(out)):  # a bad folder is told before anything is booked
         pass
-    lines = [f"release: {release_file}: nothing was spent"]
+    if picking.noisy and release_file is None:
+        plan = load_plan(pipeline, settings)
+        kept = draw_picks(plan, new_version=new_version)
+        told, lines = _spent(plan.ledger, "query", booked=kept.booked)
+        n_pool = len(plan.data.pool)
+        paths = write_kept(Path(out), kept, n_pool)
+        counts = {"n_picked": len(kept.ids), "n_pool": n_pool, "n_unscored": 0}
+        _tell(as_json, paths, counts, told | {"noise_tier": kept.facts["noise_tier"]}, lines)
+        return
+    told, lines = {}, [f"release: {release_file}: nothing was spent"]
     if release_file is not None:
         release = Release.load(release_file)
     else:
         plan = load_plan(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
-        drawn = draw_release(plan, new_version=new_version)
+        drawn = draw_release(plan, new_version=new_version, allow_research=allow_research)
         release = drawn.release
-        content = BudgetLedger.open(plan.ledger or Path()).content()
-        spent, budget = content.spent(), content.budget.epsilon
-        told = {"booked": drawn.booked, "epsilon_spent": spent, "epsilon_budget": budget}
-        how = "booked and drawn" if drawn.booked else "stored before: nothing was spent"
-        lines = [f"release: {how}", f"budget:  epsilon {spent:.4g} of {budget:g} is spent"]
+        told, lines = _spent(plan.ledger, "release", booked=drawn.booked)
+    tier = release.card().get("noise_tier", "hardened")
+    told["noise_tier"] = tier
+    if tier == "research":
+        lines.append("noise:   research: not for release")
     progress = choose_progress(quiet=quiet, json_logs=False)
     picks = pick(release, picking.pool, picking.rule, picking.seed, progress)
     paths = write_picks(Path(out), release, picks)
+    counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool, "n_unscored": picks.n_unscored}
+    _tell(as_json, paths, counts, told, lines)
+
+
+def _spent(ledger: Path | None, what: str, *, booked: bool) -> tuple[dict[str, Any], list[str]]:
+    """What was spent, for machines and for people."""
+    from curation_audit.dp.budget_ledger import BudgetLedger
+
+    content = BudgetLedger.open(ledger or Path()).content()
+    spent, budget = content.spent(), content.budget.epsilon
+    how = "booked and drawn" if booked else "stored before: nothing was spent"
+    return (
+        {"booked": booked, "epsilon_spent": spent, "epsilon_budget": budget},
+        [f"{what + ':':<9}{how}", f"budget:  epsilon {spent:.4g} of {budget:g} is spent"],
+    )
+
+
+def _tell(
+    as_json: bool,
+    paths: dict[str, Path],
+    counts: dict[str, int],
+    told: dict[str, Any],
+    lines: list[str],
+) -> None:
+    """The end of the command, as JSON or line by line."""
     if as_json:
         files = {name.split(".")[0]: str(path) for name, path in paths.items()}
-        counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool}
-        click.echo(json.dumps(files | counts | {"n_unscored": picks.n_unscored} | told, indent=1))
+        click.echo(json.dumps(files | counts | told, indent=1))
         return
-    if picks.n_unscored:
-        lines.append(f"scores:  {picks.n_unscored} rows miss a feature and come last")
-    lines.append(f"picks:   {len(picks.ids)} of {picks.n_pool} rows, {paths['picks.parquet']}")
+    if counts["n_unscored"]:
+        lines.append(f"scores:  {counts['n_unscored']} rows miss a feature and come last")
+    picked = f"{counts['n_picked']} of {counts['n_pool']} rows"
+    lines.append(f"picks:   {picked}, {paths['picks.parquet']}")
     lines.append(f"card:    {paths['card.md']}")
     for line in lines:
         click.echo(line)

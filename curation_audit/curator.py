@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from curation_audit.checks import SettingError, one_of
+from curation_audit.dp.tiers import ReleaseTier
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.data import data_from_arrays
 from curation_audit.pipelines.protection.base import Budget, ScorerMechanism, Site
@@ -47,6 +48,8 @@ class Curator:
             settings, an object such as ``DpGd(steps=30)``.
         standardise: ``"public"`` takes mean and scale of the background.
         seed: of what is random and public, such as clusters.
+        noise: how good the noise is: ``"hardened"``, or ``"strict"`` (exact, by OpenDP) for a
+            mechanism that releases one noisy sum.
     """
 
     scorer: Literal["mean", "classifier", "nearest"]
@@ -57,9 +60,16 @@ class Curator:
     mechanism: str | ScorerMechanism | None = None
     standardise: Literal["public", "none"] = "public"
     seed: int = 0
+    noise: ReleaseTier = "hardened"
 
     def fit(
-        self, private: Any, *, budget: Budget, background: Any, new_version: bool = False
+        self,
+        private: Any,
+        *,
+        budget: Budget,
+        background: Any,
+        new_version: bool = False,
+        allow_research_noise: bool = False,
     ) -> Release:
         """The release for this private set: booked, drawn and stored; or the one stored before.
 
@@ -73,6 +83,7 @@ class Curator:
                 clusters and the other class of a classifier come from them. Keep them fixed from
                 run to run: others ask for another release.
             new_version: the private set was changed since the last booking, and that is meant.
+            allow_research_noise: draw noise that is not for release, too (a module in float32).
 
         Raises:
             InputError: for what the user can put right; then nothing was spent.
@@ -83,7 +94,9 @@ class Curator:
             raise SettingError("ledger", f"found {self.ledger!r}", hint)
         store = ReleaseStore.beside(Path(self.ledger))
         made, data = self.mechanism_on(private, budget=budget, background=background)
-        return store.draw_once(made, data, new_version=new_version).release
+        return store.draw_once(
+            made, data, new_version=new_version, allow_research=allow_research_noise
+        ).release
 
     def mechanism_on(
         self, private: Any, *, budget: Budget, background: Any
@@ -101,6 +114,7 @@ class Curator:
         """Mistakes of a call that would otherwise fail late, or be booked as another release."""
         one_of("scorer", self.scorer, OFFERED)
         one_of("standardise", self.standardise, ("public", "none"))
+        one_of("noise", self.noise, get_args(ReleaseTier))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise SettingError("seed", f"found {self.seed!r}", "expected a whole number from 0 on")
         if isinstance(self.features, str):
@@ -130,6 +144,7 @@ class Curator:
             budget=budget,
             unit=self.unit,
             scorer=own,
+            noise_tier=self.noise,
         )
 
     def _protected(self, settings: ProtectSettings, data: CurationData) -> Protected:

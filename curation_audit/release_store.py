@@ -19,13 +19,19 @@ import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.dp.budget_ledger import BudgetLedger
-from curation_audit.pipelines.base import CurationData
+from curation_audit.pipelines.base import CurationData, Scorer
 from curation_audit.pipelines.protection.protect import Protected
-from curation_audit.pipelines.protection.releasing import check_releasable, make_release
+from curation_audit.pipelines.protection.releasing import (
+    check_releasable,
+    check_tier,
+    make_release,
+)
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
+from curation_audit.pipelines.scorers.private_module import PrivateModule
 from curation_audit.pipelines.scorers.tuned import TunedScorer
 from curation_audit.releases.maps_file import arrays_of, has_file
+from curation_audit.releases.module_map import flat_parameters
 from curation_audit.releases.release import Release
 from curation_audit.storage import (
     TEMPORARY,
@@ -74,7 +80,12 @@ class ReleaseStore:
         return path.with_name(f"{path.name}.releases")
 
     def draw_once(
-        self, protected: Protected, data: CurationData, *, new_version: bool = False
+        self,
+        protected: Protected,
+        data: CurationData,
+        *,
+        new_version: bool = False,
+        allow_research: bool = False,
     ) -> Drawn:
         """The release of this data by this mechanism, which is made where there is none yet.
 
@@ -85,17 +96,19 @@ class ReleaseStore:
             protected: the mechanism.
             data: the private set, and the public rows that the mechanism looks at.
             new_version: the private set was changed since the last booking, and that is meant.
+            allow_research: draw noise that is not for release, too; the card says so.
 
         Raises:
             InputError: for a mechanism without a release, a budget that would be exceeded, a
                 private set that changed or stands among the public rows, or a full disk.
         """
         check_releasable(protected)
+        check_tier(protected, data, allow_research=allow_research)
         check_background(data)
         with locked(self.folder, wait=SECONDS_TO_WAIT):
             self.folder.chmod(0o700)
             sweep(self.folder)
-            fingerprint = self._fingerprint(data)
+            fingerprint = self.fingerprint(data)
             request = content_key(
                 {
                     "private": fingerprint,
@@ -103,7 +116,7 @@ class ReleaseStore:
                     **shaped_by(protected, data),
                 }
             )
-            self._refuse_unbooked()
+            self.refuse_unbooked()
             stored = self.folder / f"{request}.npz"
             booked = not stored.exists()
             if booked:
@@ -113,10 +126,11 @@ class ReleaseStore:
                 self._store(release, stored)
             return Drawn(_loaded(stored), stored, booked)
 
-    def _refuse_unbooked(self) -> None:
+    def refuse_unbooked(self) -> None:
         """A ledger that was made anew knows nothing of what was spent before."""
         known = {one.request for one in self.ledger.bookings()}
-        strange = sorted(p for p in self.folder.glob("*.npz") if p.stem not in known)
+        found = [*self.folder.glob("*.npz"), *self.folder.glob("*.picks.json")]
+        strange = sorted(p for p in found if p.name.split(".")[0] not in known)
         if strange:
             raise InputError(
                 str(strange[0]),
@@ -136,7 +150,7 @@ class ReleaseStore:
                 "make room BEFORE you try again: that books once more",
             ) from None
 
-    def _fingerprint(self, data: CurationData) -> str:
+    def fingerprint(self, data: CurationData) -> str:
         """Of the private set, keyed: whoever reads the ledger can test no guess of the set by it.
 
         The key lies beside the ledger and not in a home folder: a job in a fresh container would
@@ -165,7 +179,7 @@ def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:
     Names and labels of public rows shape nothing, nor does the device: releases compute in float64.
     """
     scorer = protected.scorer
-    if not isinstance(scorer, NoisySum | PrivateClassifier | TunedScorer):
+    if not isinstance(scorer, NoisySum | PrivateClassifier | PrivateModule | TunedScorer):
         raise TypeError(f"{type(scorer).__name__} cannot be released.")
     constants = {name: value for name, value in scorer.describe().items() if name != "device"}
     arrays: dict[str, np.ndarray | None] = {"shift": data.shift, "scale": data.scale}
@@ -216,9 +230,7 @@ def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterato
     width = data.pool.features.shape[1]
     scorer = protected.scorer
     runs = scorer.candidates if isinstance(scorer, TunedScorer) else (scorer,)
-    maps = [one.map for one in runs if isinstance(one, NoisySum | PrivateClassifier)]
-    stored_maps = [arrays_of(one) for one in maps if has_file(one)]
-    of_map = max((sum(a.nbytes for a in one.values()) for one in stored_maps), default=0)
+    of_map = max((_map_bytes(one, width) for one in runs), default=0)
     held = stored.with_name(f"{stored.name}.room{TEMPORARY}")
     try:
         write_atomically(held, os.urandom(SPARE_BYTES + of_map + 8 * 4 * (width + 1)))
@@ -232,6 +244,15 @@ def _room_for(stored: Path, protected: Protected, data: CurationData) -> Iterato
         yield
     finally:
         held.unlink(missing_ok=True)
+
+
+def _map_bytes(scorer: Scorer, width: int) -> int:
+    """Of what a release holds beside weights on ``width`` features."""
+    if isinstance(scorer, PrivateModule):
+        return flat_parameters(scorer.fresh(width)).nbytes
+    if isinstance(scorer, NoisySum | PrivateClassifier) and has_file(scorer.map):
+        return sum(array.nbytes for array in arrays_of(scorer.map).values())
+    return 0
 
 
 def _loaded(stored: Path) -> Release:

@@ -148,17 +148,13 @@ def test_changed_data_need_a_word_and_keep_the_old_spending(pipeline, command, t
     assert told["epsilon_spent"] > 1.2
 
 
-def without_scores(tree):
-    tree["threat"] = {"observes": ["selection", "model"]}
-
-
 @pytest.mark.parametrize(
     ("protect", "edit", "expected"),
     [
         (None, None, "curate.protect"),
         (DP, lambda tree: tree["private"].pop("ledger"), "private.ledger"),
         (DP | {"epsilon": "inf"}, None, "release needs noise"),
-        (DP | {"mechanism": "noisy_top_k"}, without_scores, "curate.protect.mechanism"),
+        (DP | {"mechanism": "gaussian_mean + noisy_top_k"}, None, "curate.protect.mechanism"),
         (DP | {"adjacency": "add_remove"}, None, "add_remove"),
     ],
 )  # fmt: skip

@@ -25,6 +25,7 @@ from curation_audit.pipelines.base import (
 from curation_audit.pipelines.canaries import CanarySettings
 from curation_audit.pipelines.downstream.logistic import Logistic
 from curation_audit.pipelines.protection.fine_tuning import FineTuned
+from curation_audit.pipelines.protection.noisy_top_k import Bounded
 from curation_audit.report.renderings import check_formats
 from curation_audit.results import Adjacency, Estimand
 
@@ -238,8 +239,9 @@ class AuditPlan:
     """One audit: the pipeline, who attacks it, how hard, and where the results go.
 
     ``protection`` says how the scorer and the rule were made private; ``claim`` is then its
-    guarantee, and where the model is fine-tuned (``fine_tuned``) that of both together.
-    ``n_claims`` claims of several audits hold together at ``attack.confidence``.
+    guarantee, and where the model is fine-tuned (``fine_tuned``) that of both together; ``bounded``
+    is of scores under a noisy selection. ``n_claims`` claims of several audits hold together at
+    ``attack.confidence``.
     ``context`` is what the owner declares about the release. ``configuration`` is the tree that
     the report prints; it never holds data.
     """
@@ -263,6 +265,7 @@ class AuditPlan:
     unit: str = "row"
     formats: tuple[str, ...] = ("html", "json")
     events: tuple[Event, ...] = ()
+    bounded: Bounded | None = None
     ledger: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
 

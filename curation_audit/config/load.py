@@ -56,7 +56,8 @@ from curation_audit.pipelines.pools import Background, Pool, open_pool
 from curation_audit.pipelines.protection.base import Site
 from curation_audit.pipelines.protection.fine_tuning import PATH as FINE_TUNE
 from curation_audit.pipelines.protection.fine_tuning import FineTuned, fine_tune
-from curation_audit.pipelines.protection.protect import Protected, protect
+from curation_audit.pipelines.protection.noisy_top_k import Bounded
+from curation_audit.pipelines.protection.protect import Protected, parts_of, protect
 from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.report.renderings import check_formats
 from curation_audit.results import Adjacency
@@ -68,11 +69,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Picking:
-    """The public side of a pipeline: what is picked from, and how; ``seed`` orders equal scores."""
+    """The public side of a pipeline: what is picked from, and how; ``seed`` orders equal scores.
+
+    ``noisy``: the noise lies on the selection alone, so that no scorer can be released.
+    """
 
     pool: Pool
     rule: SelectionRule
     seed: int
+    noisy: bool
 
 
 def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
@@ -88,7 +93,9 @@ def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
         rule = built(("curate", "select"), build_rule, section.curate.select)
         pool = open_pool(set_spec("public", section.public), file.resolve().parent)
         check_pickable(rule, pool)
-        return Picking(pool, rule, section.seed)
+        asked = str((section.curate.protect or {}).get("mechanism", ""))
+        noisy = asked != "" and parts_of(asked) == (None, True)
+        return Picking(pool, rule, section.seed, noisy)
 
 
 def load_plan(
@@ -173,6 +180,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     policy, claim, context = _reporting(section)
     protection: Protection | None = None
     events: tuple[Event, ...] = ()
+    bounded: Bounded | None = None
     steps = tuple(
         built(("features", "steps", i), build_step, one, base, run.device)
         for i, one in enumerate(section.features.steps)
@@ -192,7 +200,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
     if section.curate.protect is not None:
         protected = _protected(section, data, scorer, rule, run, claim, base)
         scorer, rule, claim = protected.scorer, protected.rule, protected.claim
-        protection, events = protected.protection, protected.events
+        protection, events, bounded = protected.protection, protected.events, protected.bounded
     fine_tuned = _fine_tuned(section, training, data, scorer, run, protected)
     if fine_tuned is not None:
         claim, protection = fine_tuned.claim, fine_tuned.protection
@@ -215,6 +223,7 @@ def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = N
         unit="canary" if attack.canaries else section.private.unit or "row",
         formats=tuple(section.report.formats),
         events=events,
+        bounded=bounded,
         ledger=None if section.private.ledger is None else base / section.private.ledger,
         configuration=configuration,
     )

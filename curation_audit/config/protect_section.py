@@ -8,6 +8,7 @@ from curation_audit.checks import did_you_mean
 from curation_audit.config.sections import Problem, build_dataclass
 from curation_audit.config.tuning_section import build_tuning
 from curation_audit.dp.conditions import check_settings
+from curation_audit.dp.tiers import ReleaseTier
 from curation_audit.pipelines.protection import MECHANISMS
 from curation_audit.pipelines.protection.base import Budget
 from curation_audit.pipelines.protection.noisy_top_k import NoisySelection
@@ -28,6 +29,7 @@ class _Words:
     adjacency: Adjacency
     unit: str | None = None
     fitted_on: dict[str, str] = field(default_factory=dict)
+    noise_tier: ReleaseTier = "hardened"
 
 
 OF_BUDGET: Final = tuple(f.name for f in fields(Budget))
@@ -65,6 +67,7 @@ def build_protect(section: Mapping[str, Any], scorer_method: str) -> ProtectSett
         adjacency=words.adjacency,
         unit=words.unit,
         fitted_on=words.fitted_on,
+        noise_tier=words.noise_tier,
         budget=build_dataclass(Budget, budget),
         scorer=scorer,
         selection=build_dataclass(NoisySelection, of_selection) if noisy else None,

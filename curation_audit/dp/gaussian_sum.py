@@ -7,6 +7,7 @@ the denominator. Whatever is computed from the noisy vector is post-processing.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,15 @@ class GaussianSum:
     def noise(self) -> float:
         """The standard deviation of the noise on every coordinate of what is released."""
         return self.sigma / self.denominator
+
+    def describe(self) -> dict[str, Any]:
+        """What results are told apart by; all of it is public."""
+        return {
+            "clip": self.clip,
+            "mu": self.mu if math.isfinite(self.mu) else None,
+            "adjacency": self.adjacency,
+            "denominator": self.denominator,
+        }
 
     def event(self, what: str) -> Gaussian:
         """What one release spends.

@@ -75,6 +75,11 @@ class ModuleSgdSettings:
         if self.public_batch is not None and self.public_batch < 1:
             raise SettingError(f"{PATH}.public_batch", f"found {self.public_batch}")
 
+    @property
+    def last_noise(self) -> float:
+        """The standard deviation of the last step's noise on each trained number."""
+        return self.learning_rate * self.noise_multiplier * self.clip / self.expected_units
+
 
 @dataclass(frozen=True, slots=True)
 class PrivateUnits:

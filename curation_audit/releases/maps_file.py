@@ -1,12 +1,14 @@
 """Public maps as named arrays, for the file of a release."""
 
 from collections.abc import Mapping
-from typing import Final, TypeGuard
+from typing import Final, Protocol, TypeGuard
 
 import numpy as np
 
 from curation_audit.releases.density_maps import FourierMap, RatioMap
+from curation_audit.releases.module_map import PROBED, ModuleMap
 from curation_audit.releases.public_maps import MeanMap, PublicMap, StatisticMap, VotesMap
+from curation_audit.types import Floats
 
 STORED: Final = (MeanMap, VotesMap, FourierMap, RatioMap)
 
@@ -16,8 +18,23 @@ def has_file(of: StatisticMap) -> TypeGuard[PublicMap]:
     return isinstance(of, STORED)
 
 
-def arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
+class ScoringMap(Protocol):
+    """What a release needs of a map: a name, and how rows are scored."""
+
+    @property
+    def name(self) -> str:
+        """The mechanism that releases it."""
+        ...
+
+    def scores(self, rows: Floats, weights: Floats) -> Floats:
+        """float64 (rows, d), (p,) -> (rows,), to the last bit whatever rows stand beside."""
+        ...
+
+
+def arrays_of(public: ScoringMap) -> dict[str, np.ndarray]:
     """What a map is made of; raises ``TypeError`` for one that has no file."""
+    if isinstance(public, ModuleMap):
+        return {"entry_point": np.array(public.entry_point), "expected": public.expected}
     if isinstance(public, VotesMap):
         arrays = {"centroids": public.centroids, "sizes": public.sizes}
         return arrays if public.votes == 1 else {**arrays, "votes": np.array(public.votes)}
@@ -33,7 +50,7 @@ def arrays_of(public: PublicMap) -> dict[str, np.ndarray]:
     raise TypeError(f"{type(public).__name__} cannot be stored.")
 
 
-def map_of(name: str, arrays: Mapping[str, np.ndarray]) -> PublicMap:
+def map_of(name: str, arrays: Mapping[str, np.ndarray]) -> ScoringMap:
     """The inverse of ``arrays_of``; raises ``ValueError`` or ``KeyError`` for anything else."""
     if name == VotesMap.name:
         votes = int(arrays["votes"]) if "votes" in arrays else 1
@@ -44,6 +61,8 @@ def map_of(name: str, arrays: Mapping[str, np.ndarray]) -> PublicMap:
         return FourierMap(_matrix(arrays["frequencies"]))
     if name == RatioMap.name:
         return _ratio_map(arrays)
+    if name == ModuleMap.name:
+        return ModuleMap(str(arrays["entry_point"]), _probed(arrays["expected"]))
     if name != MeanMap.name:
         raise ValueError("an unknown map")
     metric = str(arrays["metric"])
@@ -63,13 +82,19 @@ def _ratio_map(arrays: Mapping[str, np.ndarray]) -> RatioMap:
     return RatioMap(centers, inverse, width)
 
 
+def _probed(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float64 or array.shape != (PROBED,) or not np.isfinite(array).all():
+        raise ValueError("these are no logits of public rows")
+    return array
+
+
 def _matrix(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.float64 or array.ndim != 2 or not np.isfinite(array).all():
         raise ValueError("this is no matrix of finite numbers")
     return array
 
 
-def check_weights(weights: np.ndarray, public: PublicMap, *, intercept: bool) -> None:
+def check_weights(weights: np.ndarray, public: ScoringMap, *, intercept: bool) -> None:
     """Raise ``ValueError`` for weights that are none, or belong to another map."""
     if weights.dtype != np.float64 or weights.ndim != 1 or not np.isfinite(weights).all():
         raise ValueError("these are no weights")
@@ -80,7 +105,7 @@ def check_weights(weights: np.ndarray, public: PublicMap, *, intercept: bool) ->
         raise ValueError("weights of another map")
 
 
-def _width(public: PublicMap) -> int | None:
+def _width(public: ScoringMap) -> int | None:
     """How many numbers a row is mapped to; ``None`` where that is the number of its features."""
     if isinstance(public, VotesMap):
         return len(public.centroids)

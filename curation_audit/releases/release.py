@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from curation_audit.checks import InputError
-from curation_audit.releases.maps_file import arrays_of, check_weights, map_of
-from curation_audit.releases.public_maps import PublicMap
+from curation_audit.releases.maps_file import ScoringMap, arrays_of, check_weights, map_of
 from curation_audit.releases.table import columns_of, with_column
 from curation_audit.storage import array_digest, pack_arrays, unpack_arrays, write_atomically
 from curation_audit.types import Features, Floats
@@ -41,7 +40,7 @@ class Release:
     It may be pickled between the workers of a job; on disk it is kept by ``save``.
     """
 
-    map: PublicMap
+    map: ScoringMap
     weights: Floats
     facts: Mapping[str, Any]
     shift: Floats

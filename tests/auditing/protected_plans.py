@@ -70,6 +70,7 @@ def protected_plan(
     adjacency="zero_out",
     settings=None,
     selection=None,
+    noise_tier="hardened",
     **world,
 ) -> AuditPlan:
     """The plan of an audit with a mechanism in place."""
@@ -80,6 +81,7 @@ def protected_plan(
         budget=budget or Budget(epsilon=epsilon, delta=DELTA),
         scorer=settings,
         selection=selection,
+        noise_tier=noise_tier,
     )
     site = Site(
         private=plan.data.private,

@@ -54,6 +54,11 @@ def of_mean(violation: Violation, **plan) -> Planted:
 
 PLANTED = {
     "noise for half the sensitivity": of_mean(plans.half_the_sensitivity),
+    "noise for half the sensitivity, strict": of_mean(
+        plans.half_the_sensitivity,
+        noise_tier="strict",
+        shadows=256,  # zCDP allows more
+    ),
     "the same noise in every shadow": of_mean(plans.the_same_noise),
     "the same noise, from the picks": of_mean(
         plans.the_same_noise, methods=plans.SELECTION, m=1000, k=500

@@ -89,15 +89,27 @@ class Budget:
         if all(isinstance(one, Gaussian) for one in beside):
             spent = sum(one.mu**2 for one in beside if isinstance(one, Gaussian))
             return math.sqrt(max(0.0, mu_for(self.target()) ** 2 - spent))
-        if self.epsilon is None or not all(isinstance(one, Zcdp) for one in beside):
+        return math.sqrt(2 * self.rho_left(beside)) * (1 - 1e-9)
+
+    def rho_left(self, beside: Sequence[Event]) -> float:
+        """The rho of one zCDP release that meets epsilon beside what else is spent; at least 0.
+
+        Gaussians beside count as ``mu^2 / 2``-zCDP.
+        """
+        if self.epsilon is None or not all(isinstance(one, Zcdp | Gaussian) for one in beside):
             raise SettingError(
                 PATH,
                 "asks for more than one mechanism within this kind of limit",
                 "state epsilon and delta, and use Gumbel or Gaussian noise for the selection",
             )
-        rho = rho_of_epsilon(self.epsilon, self.delta)
-        spent = sum(one.rho for one in beside if isinstance(one, Zcdp))
-        return math.sqrt(2 * max(0.0, rho - spent)) * (1 - 1e-9)
+        if self.unlimited:
+            return math.inf
+        spent = sum(
+            one.rho if isinstance(one, Zcdp) else one.mu**2 / 2
+            for one in beside
+            if isinstance(one, Zcdp | Gaussian)
+        )
+        return max(0.0, rho_of_epsilon(self.epsilon, self.delta) - spent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from curation_audit.checks import SettingError, did_you_mean
 from curation_audit.dp.events import Event
@@ -11,8 +10,7 @@ from curation_audit.dp.module_sgd import ModuleSgdSettings
 from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
 from curation_audit.pipelines.protection.dp_sgd import DpSgd
 from curation_audit.pipelines.scorers.private_module import PrivateModule
-
-GROUP: Final = "curation_audit.modules"
+from curation_audit.releases.module_map import GROUP, offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +41,7 @@ class ModuleSgd:
         )
         scorer = PrivateModule(
             make=self._make(),
+            entry_point=None if callable(self.module) else self.module,
             settings=ModuleSgdSettings(
                 **{name: getattr(settings, name) for name in shared},
                 noise_multiplier=settings.noise_multiplier,
@@ -57,7 +56,7 @@ class ModuleSgd:
     def _make(self) -> Callable[[int], Any]:
         if callable(self.module):
             return self.module
-        found = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+        found = offered()
         if self.module is None or self.module not in found:
             given = "is missing" if self.module is None else f"{self.module!r} is not there"
             hint = did_you_mean(str(self.module), found) if found else "no package offers one"

@@ -50,10 +50,11 @@ class Bounded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionPart:
-    """A noisy rule, what it spends (``None`` without noise), and what a reader should know."""
+    """A noisy rule, what it spends, the scores it is for, and what a reader should know."""
 
     rule: NoisyTopK
     event: Event
+    bounded: Bounded
     sensitivity: str
     notes: tuple[str, ...]
 
@@ -118,6 +119,7 @@ class NoisySelection:
         return SelectionPart(
             rule=NoisyTopK(k=k, noise=self.noise, scale=scale, squash=bounded.squash),
             event=event,
+            bounded=bounded,
             sensitivity=_argument(bounded, score_range),
             notes=_notes(budget.epsilon, budget.delta, k, bounded, forced=self.force),
         )

@@ -11,6 +11,7 @@ from curation_audit.dp.conditions import assumptions, check_fitted_on
 from curation_audit.dp.events import Event
 from curation_audit.dp.ledger import Ledger
 from curation_audit.dp.protection import Protection
+from curation_audit.dp.tiers import SEEDED, ReleaseTier
 from curation_audit.pipelines.base import Scorer, SelectionRule
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION
 from curation_audit.pipelines.protection.base import (
@@ -20,7 +21,8 @@ from curation_audit.pipelines.protection.base import (
     ScorerPart,
     Site,
 )
-from curation_audit.pipelines.protection.noisy_top_k import NoisySelection, SelectionPart
+from curation_audit.pipelines.protection.noisy_top_k import Bounded, NoisySelection, SelectionPart
+from curation_audit.pipelines.protection.strict import check_strict, strict_part
 from curation_audit.pipelines.protection.tuning import PaidTuning, PublicTuning
 from curation_audit.pipelines.rules.sampled import Pareto
 from curation_audit.pipelines.rules.top import TopFraction, TopK
@@ -48,9 +50,6 @@ TWICE: Final = (
     "The scorer is private already, so what is picked by it is covered without noise of its own: "
     "the second noise buys nothing formally, and costs accuracy."
 )
-SEEDED: Final = (
-    "seeded streams, so that the audit can be repeated; never release a scorer or picks made so"
-)
 UNPAID: Final = "selection not accounted: whether settings were tuned on private rows is not known"
 
 
@@ -61,8 +60,9 @@ class ProtectSettings:
     ``mechanism``: a private scorer of ``MECHANISMS``, ``noisy_top_k``, or both as
     ``NAME + noisy_top_k``. ``scorer`` and ``selection`` hold their own settings. ``unit``: what is
     protected, by default a candidate. ``fitted_on``: what steps outside of this tool were fitted
-    on; see ``dp/conditions.py``. ``tuning``: how settings of the private scorer are chosen, by
-    the private set itself or on public rows; ``None`` where they are as they are.
+    on; see ``dp/conditions.py``. ``noise_tier``: how good the noise of a release is; see
+    ``dp/tiers.py``. ``tuning``: how settings of the private scorer are chosen, by the private set
+    itself or on public rows; ``None`` where they are as they are.
     """
 
     mechanism: str
@@ -72,11 +72,13 @@ class ProtectSettings:
     scorer: ScorerMechanism | None = None
     selection: NoisySelection | None = None
     fitted_on: Mapping[str, str] = field(default_factory=dict)
+    noise_tier: ReleaseTier = "hardened"
     tuning: PaidTuning | PublicTuning | None = None
 
     def __post_init__(self) -> None:
         """Check the words."""
         one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
+        one_of(f"{PATH}.noise_tier", self.noise_tier, get_args(ReleaseTier))
         check_fitted_on(self.fitted_on)
         if isinstance(self.tuning, PaidTuning) and parts_of(self.mechanism)[1]:
             raise SettingError(
@@ -90,7 +92,8 @@ class ProtectSettings:
 class Protected:
     """A private curation: its parts, what it may claim (``None`` without noise), and the words.
 
-    ``events``: what it spends on the private set; their composition is the claim.
+    ``events``: what it spends on the private set; their composition is the claim. ``bounded``: how
+    far one unit moves the scores, where noise lies on the selection alone.
     """
 
     scorer: Scorer
@@ -98,6 +101,7 @@ class Protected:
     claim: Claim | None
     protection: Protection
     events: tuple[Event, ...]
+    bounded: Bounded | None = None
 
 
 def parts_of(mechanism: str) -> tuple[str | None, bool]:
@@ -160,6 +164,7 @@ def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: st
         claim=claim,
         protection=_described(settings, ledger, scorer, selection, epsilon),
         events=events,
+        bounded=selection.bounded if selection is not None and name is None else None,
     )
 
 
@@ -205,16 +210,33 @@ def _scorer(
     settings: ProtectSettings, site: Site, name: str | None, beside: Sequence[Event], *, noisy: bool
 ) -> ScorerPart:
     if name is not None:
-        mechanism = _mechanism(settings, name)
-        if isinstance(settings.tuning, PaidTuning):  # and nothing is spent beside
-            return settings.tuning.prepare(mechanism, settings.budget, site)
-        return mechanism.prepare(settings.budget, beside, site)
+        return _private_scorer(settings, site, name, beside)
+    if settings.noise_tier == "strict":
+        raise SettingError(
+            f"{PATH}.noise_tier",
+            "found strict, but noise on the selection alone has no exact sampler",
+            "leave it at hardened, or use a mechanism that releases one noisy sum",
+        )
     if not noisy:
         raise SettingError(f"{PATH}.mechanism", "names nothing", "expected a mechanism")
     scorer = (settings.selection or NoisySelection()).bounded(site, site.scorer).scorer
     if site.adjacency == "zero_out" and scorer.adjacency == "add_remove":
         scorer = ZeroOut(scorer=scorer)
     return ScorerPart(scorer=scorer, event=None, sensitivity="the scorer is not private")
+
+
+def _private_scorer(
+    settings: ProtectSettings, site: Site, name: str, beside: Sequence[Event]
+) -> ScorerPart:
+    strict, budget = settings.noise_tier == "strict", settings.budget
+    if strict:
+        check_strict(budget, tuned=isinstance(settings.tuning, PaidTuning))
+    mechanism = _mechanism(settings, name)
+    if isinstance(settings.tuning, PaidTuning):  # and nothing is spent beside
+        part = settings.tuning.prepare(mechanism, budget, site)
+    else:
+        part = mechanism.prepare(budget, beside, site)
+    return strict_part(part, budget, beside) if strict else part
 
 
 def _mechanism(settings: ProtectSettings, name: str) -> ScorerMechanism:
@@ -249,6 +271,8 @@ def describe_protection(settings: ProtectSettings) -> dict[str, Any]:
     own = {} if settings.scorer is None else {"scorer": repr(settings.scorer)}
     noisy = {} if settings.selection is None else {"selection": repr(settings.selection)}
     words = {"mechanism": settings.mechanism, "adjacency": settings.adjacency}
+    if settings.noise_tier != "hardened":  # runs from before there were tiers keep their names
+        words["noise_tier"] = settings.noise_tier
     if settings.tuning is not None:
         own["tuning"] = repr(settings.tuning)
     return {**words, **budget, **own, **noisy, "fitted_on": dict(settings.fitted_on)}
@@ -291,7 +315,7 @@ def _described(
         notes=tuple(notes),
         assumptions=_assumptions(settings),
         ablation=selection is not None and (settings.selection or NoisySelection()).force,
-        noise_source=SEEDED,
+        noise_source=SEEDED.noise,
         tuning=_told_of_tuning(settings),
     )
 

@@ -2,13 +2,14 @@
 
 import math
 
+from curation_audit.dp.discrete_sum import DiscreteSum
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import ScorerPart
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.releases.public_maps import StatisticMap
 
 
-def noisy_sum(public: StatisticMap, mechanism: GaussianSum) -> ScorerPart:
+def noisy_sum(public: StatisticMap, mechanism: GaussianSum | DiscreteSum) -> ScorerPart:
     """The scorer of a noisy sum, and its event."""
     return ScorerPart(
         scorer=NoisySum(map=public, mechanism=mechanism),

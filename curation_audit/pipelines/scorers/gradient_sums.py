@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.covariance import ledoit_wolf
 
+from curation_audit.dp.discrete_sum import DiscreteSum
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
@@ -104,7 +105,7 @@ class NoisySubtasks:
         return self.sums.adjacency
 
     @property
-    def mechanism(self) -> GaussianSum:
+    def mechanism(self) -> GaussianSum | DiscreteSum:
         """What puts noise on the sums."""
         return self.sums.mechanism
 

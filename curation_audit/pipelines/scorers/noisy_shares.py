@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.covariance import ledoit_wolf
 
+from curation_audit.dp.discrete_sum import DiscreteSum
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
@@ -74,7 +75,7 @@ class NoisyShares:
         return self.histogram.adjacency
 
     @property
-    def mechanism(self) -> GaussianSum:
+    def mechanism(self) -> GaussianSum | DiscreteSum:
         """What puts noise on the histogram."""
         return self.histogram.mechanism
 

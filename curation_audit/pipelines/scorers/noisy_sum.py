@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.covariance import ledoit_wolf
 
 from curation_audit.dp.clipping import unit_sums
+from curation_audit.dp.discrete_sum import DiscreteSum
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
@@ -23,12 +24,14 @@ NOISE_STREAM = "mechanism noise"
 class NoisySum:
     """``score(x) = <query(x), noisy sum of clipped contributions>``; see ``GaussianSum``.
 
+    ``DiscreteSum`` is the same in whole numbers, for releases of the strict tier.
+
     Shadows mask units to zero and keep every public constant; each draws noise of its own.
     """
 
     family: ClassVar[Family] = "linear"
     map: StatisticMap
-    mechanism: GaussianSum
+    mechanism: GaussianSum | DiscreteSum
 
     @property
     def name(self) -> str:
@@ -42,14 +45,7 @@ class NoisySum:
 
     def describe(self) -> dict[str, Any]:
         """What results are told apart by; all of it is public."""
-        of = self.mechanism
-        constants = {
-            "clip": of.clip,
-            "mu": of.mu if np.isfinite(of.mu) else None,
-            "adjacency": of.adjacency,
-            "denominator": of.denominator,
-        }
-        return {**constants, "map": self.map.describe()}
+        return {**self.mechanism.describe(), "map": self.map.describe()}
 
     def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """Rows as they read the sum."""
@@ -79,9 +75,7 @@ class NoisySum:
     ) -> Floats:
         """What the mechanism gives of all S shadows, float64 (S, p)."""
         held = private.unit_inclusion(inclusion)
-        return self.mechanism.release(
-            self.vectors(private), held, streams.generators(NOISE_STREAM)
-        )
+        return self.mechanism.release(self.vectors(private), held, streams.generators(NOISE_STREAM))
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation:
         """Exact: the sum is linear in the coins."""

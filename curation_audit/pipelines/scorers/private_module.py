@@ -2,10 +2,9 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ import torch
 from curation_audit.checks import InputError
 from curation_audit.dp.module_sgd import ModuleSgdSettings, PrivateUnits, fit_module
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
+from curation_audit.releases.module_map import MakeModule, fresh, numbers_of
 from curation_audit.results import Adjacency
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import resolve_device
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 ROWS_PER_BLOCK = 8192
-MakeModule: TypeAlias = "Callable[[int], nn.Module]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +30,14 @@ class PrivateModule:
     """``make(d)`` gives a network from d features to one logit; Opacus trains it, once a shadow.
 
     A module has no shadow axis, so this adapter loops. Its first weights are public: ``make`` is
-    called under one public seed, and every shadow starts from the same weights.
+    called under one public seed, and every shadow starts from the same weights. ``entry_point``
+    names it for a release; ``None`` for a function that was given in Python.
     """
 
     name: ClassVar[str] = "module_sgd"
     family: ClassVar[Family] = "other"
     make: MakeModule
+    entry_point: str | None
     settings: ModuleSgdSettings
     adjacency_of_claim: Adjacency
     device: str = "auto"
@@ -74,35 +75,49 @@ class PrivateModule:
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, *, streams: ShadowStreams
     ) -> FittedScorers:
         """One private training after another."""
-        held = private.unit_inclusion(inclusion)
-        modules = [
-            self._fit_one(
-                private, held[s], pool, streams.root.for_shadows(streams.scope, (shadow,))
-            )
-            for s, shadow in enumerate(streams.shadows)
-        ]
+        held, root = private.unit_inclusion(inclusion), streams.root
+        device = resolve_device(self.device)
+        modules = []
+        for s, shadow in enumerate(streams.shadows):
+            own = root.for_shadows(streams.scope, (shadow,))
+            secret = SecretRandomness.of_streams(own, device)
+            draws = root.generator("module_sgd/public")
+            modules.append(self.fit_units(private, held[s], pool, secret=secret, draws=draws))
         return ModuleScorers(modules)
+
+    def fit_units(
+        self,
+        private: PrivateRows,
+        held: Mask,
+        pool: Rows,
+        *,
+        secret: SecretRandomness,
+        draws: np.random.Generator,
+    ) -> "nn.Module":
+        """One training on the units ``held`` (U,), with this noise and these coins.
+
+        ``draws``: batches of public rows.
+        """
+        module = self.fresh(private.features.shape[1])
+        numbers, rows = numbers_of(module), held[private.owners]
+        return fit_module(
+            module,
+            PrivateUnits(
+                private.features[rows].astype(numbers), private.owners[rows], private.n_units
+            ),
+            pool.features.astype(numbers),
+            self.settings,
+            secret=secret,
+            public_draws=draws,
+        )
+
+    def fresh(self, d: int) -> "nn.Module":
+        """The module before training."""
+        return fresh(self.make, d).to(resolve_device(self.device))
 
     def linearise(self, private: PrivateRows, pool: Rows) -> None:
         """Nothing is known about the module."""
         return
-
-    def _fit_one(
-        self, private: PrivateRows, held: Mask, pool: Rows, stream: ShadowStreams
-    ) -> "nn.Module":
-        device = resolve_device(self.device)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)
-            module = self.make(private.features.shape[1]).to(device)
-        rows = held[private.owners]
-        return fit_module(
-            module,
-            PrivateUnits(private.features[rows], private.owners[rows], private.n_units),
-            pool.features,
-            self.settings,
-            secret=SecretRandomness.of_streams(stream, device),
-            public_draws=stream.root.generator("module_sgd/public"),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +132,11 @@ class ModuleScorers:
 
     @staticmethod
     def _score(module: "nn.Module", features: Features) -> Features:
-        device = next(module.parameters()).device
+        device, rows = next(module.parameters()).device, features.astype(numbers_of(module))
         with torch.no_grad():
             parts = [
                 module(torch.as_tensor(block, device=device)).reshape(-1)
-                for block in np.array_split(features, -(-len(features) // ROWS_PER_BLOCK))
+                for block in np.array_split(rows, -(-len(rows) // ROWS_PER_BLOCK))
             ]
         scores: Features = torch.cat(parts).cpu().numpy().astype(features.dtype)
         return scores

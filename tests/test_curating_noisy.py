@@ -1,0 +1,240 @@
+"""``curate`` with noise on the selection: picks alone, booked once, under a key of their own."""
+
+import json
+import stat
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from curation_audit import pick_store
+from curation_audit.config import load_plan
+from curation_audit.curating import draw_picks
+from curation_audit.dp import budget_ledger
+from curation_audit.dp.budget_ledger import BudgetLedger
+from curation_audit.dp.events import EpsilonDelta
+from curation_audit.dp.keyed_top_k import KeyedTopK
+from curation_audit.streams import Streams
+
+STREAMS = Streams(0).for_shadows("test", (0,))
+DP = {"mechanism": "noisy_top_k", "epsilon": 2.0, "delta": 1e-6, "adjacency": "zero_out"}
+
+
+@pytest.fixture
+def pipeline(small, tmp_path):
+    """A pipeline with noise on the selection, and a ledger of epsilon 5 at delta 1e-5."""
+    path = tmp_path / "budget.ledger"
+
+    def make(protect=DP, edit=None, tables=None):
+        def both(tree):
+            tree["private"]["ledger"] = path.name
+            tree["curate"]["protect"] = dict(protect)
+            tree["threat"] = {"observes": ["selection", "model"]}
+            if edit:
+                edit(tree)
+
+        if not path.exists():
+            budget = budget_ledger.Budget("Pat.Nr", protect["adjacency"], 5.0, 1e-5)
+            BudgetLedger.create(path, budget)
+        return small(both) if tables is None else small(both, tables)
+
+    return make
+
+
+@pytest.fixture
+def curate(command, tmp_path):
+    def run(path, *more, out="picked"):
+        code, text, err = command(
+            "curate", "--pipeline", path, "--out", tmp_path / out, "--json", *more
+        )
+        return (json.loads(text) if code == 0 else None), err
+
+    return run
+
+
+def bookings(tmp_path):
+    return BudgetLedger.open(tmp_path / "budget.ledger").bookings()
+
+
+def ids_in(folder):
+    return pq.read_table(folder / "picks.parquet")["id"].to_pylist()
+
+
+def kept_files(tmp_path, ending):
+    return sorted((tmp_path / "budget.ledger.releases").glob(f"*{ending}"))
+
+
+def test_picks_alone_leave(pipeline, curate, tmp_path):
+    told, err = curate(pipeline())
+    assert told is not None, err
+    assert (told["booked"], told["n_picked"], told["n_pool"]) == (True, 40, 300)
+    assert told["epsilon_spent"] == pytest.approx(2.0, abs=1e-6)
+    assert {p.name for p in (tmp_path / "picked").iterdir()} - {".lock"} == {
+        "picks.parquet",
+        "card.md",
+    }
+    table = pq.read_table(tmp_path / "picked" / "picks.parquet")
+    assert table.column_names == ["id"]
+    assert len({*ids_in(tmp_path / "picked")}) == 40
+    (event,) = bookings(tmp_path)[0].events
+    assert isinstance(event, EpsilonDelta)
+    assert (event.epsilon, event.delta) == (pytest.approx(2.0, abs=1e-9), 1e-6)
+    card = (tmp_path / "picked" / "card.md").read_text()
+    for word in ("scores behind them must never leave", "safe-top-k", "hardened", "cut off at"):
+        assert word in card
+
+
+def test_again_gives_the_same_picks_and_spends_nothing(pipeline, curate, tmp_path):
+    path = pipeline()
+    assert curate(path)[0]["booked"]
+    told, _ = curate(path, out="again")
+    assert not told["booked"]
+    assert len(bookings(tmp_path)) == 1
+    assert ids_in(tmp_path / "picked") == ids_in(tmp_path / "again")
+
+
+def test_a_crash_before_the_picks_are_stored_costs_nothing_more(
+    pipeline, curate, tmp_path, monkeypatch
+):
+    path = pipeline()
+    with monkeypatch.context() as patch:
+        patch.setattr(pick_store, "facts_of", fails)
+        assert curate(path)[0] is None
+    assert len(bookings(tmp_path)) == 1
+    told, _ = curate(path)
+    assert (told["booked"], len(bookings(tmp_path))) == (False, 1)
+    (stored,) = kept_files(tmp_path, ".picks.json")
+    stored.write_text("{")
+    assert "damaged" in curate(path)[1]
+    stored.unlink()  # the key makes the same picks
+    first = ids_in(tmp_path / "picked")
+    assert not curate(path, out="again")[0]["booked"]
+    assert ids_in(tmp_path / "again") == first
+
+
+def fails(*_):
+    raise OSError("no space left")
+
+
+def test_a_crash_between_key_and_booking_books_once(pipeline, curate, tmp_path, monkeypatch):
+    path = pipeline()
+    with monkeypatch.context() as patch:
+        patch.setattr(BudgetLedger, "book", fails)
+        assert curate(path)[0] is None
+    assert (len(bookings(tmp_path)), len(kept_files(tmp_path, ".noise-key"))) == (0, 1)
+    assert curate(path)[0]["booked"]
+    assert len(bookings(tmp_path)) == 1
+
+
+def test_the_key_is_for_its_owner_alone_and_for_these_scores(pipeline, curate, tmp_path):
+    path = pipeline()
+    curate(path)
+    (key,) = kept_files(tmp_path, ".noise-key")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    word, _ = key.read_text().split()
+    (stored,) = kept_files(tmp_path, ".picks.json")
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+    stored.unlink()
+    key.write_text(f"{word} {pick_store._seal(bytes.fromhex(word), np.zeros(300))}")
+    told, err = curate(path)
+    assert told is None
+    assert "key of other scores" in err
+    key.write_text("nonsense")
+    assert "is no key" in curate(path)[1]
+    key.unlink()
+    assert curate(path)[0]["booked"]  # another key is another query
+    assert len(bookings(tmp_path)) == 2
+
+
+CHANGES = {
+    "k": ("--set", "curate.select.k=39"),
+    "epsilon": ("--epsilon", "1.5"),
+    "delta": ("--set", "curate.protect.delta=2e-6"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_another_question_is_another_key_and_booking(what, pipeline, curate, tmp_path):
+    path = pipeline()
+    curate(path)
+    told, err = curate(path, *CHANGES[what])
+    assert told is not None, err
+    assert told["booked"]
+    keys = {one.read_text().split()[0] for one in kept_files(tmp_path, ".noise-key")}
+    assert (len(keys), len(bookings(tmp_path))) == (2, 2)
+
+
+def test_another_pool_is_another_question_too(pipeline, curate, tmp_path, tables):
+    curate(pipeline())
+    tables["public"]["Satz"] = tables["public"]["Satz"] + 1
+    told, _ = curate(pipeline(tables=tables))
+    assert told["booked"]
+
+
+def test_a_changed_private_set_needs_a_word(pipeline, curate, tmp_path, tables):
+    curate(pipeline())
+    tables["private"]["Vektor"][0] = [9.0, 9.0, 9.0]
+    path = pipeline(tables=tables)
+    assert "--new-version" in curate(path)[1]
+    assert curate(path, "--new-version")[0]["booked"]
+
+
+def test_the_budget_holds(pipeline, curate, tmp_path):
+    path = pipeline()
+    assert curate(path)[0]["booked"]
+    told, err = curate(path, "--epsilon", "3.5")
+    assert told is None
+    assert "remain" in err
+    assert len(bookings(tmp_path)) == 1
+
+
+def as_classifier(tree):
+    tree["curate"]["scorer"] = {"method": "classifier"}
+
+
+def test_a_classifier_is_picked_by_too(pipeline, curate, tmp_path):
+    told, err = curate(pipeline(edit=as_classifier))
+    assert told is not None, err
+    assert told["n_picked"] == 40
+
+
+def as_nearest(tree):
+    tree["curate"]["scorer"] = {"method": "nearest"}
+
+
+REFUSED = {
+    "add_remove": (DP | {"adjacency": "add_remove"}, None, "no public bound"),
+    "gaussian": (DP | {"noise": "gaussian"}, None, "made by gumbel"),
+    "ablation": (DP | {"force": True}, as_nearest, "ablation"),
+    "strict": (DP | {"noise_tier": "strict"}, None, "no exact sampler"),
+    "without noise": (DP | {"epsilon": "inf"}, None, "need noise"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_books_nothing(case, pipeline, curate, tmp_path):
+    protect, edit, expected = REFUSED[case]
+    told, err = curate(pipeline(protect, edit))
+    assert told is None
+    assert expected in err
+    assert len(err.splitlines()) == 1
+    assert bookings(tmp_path) == ()
+
+
+def test_what_is_picked_from_are_the_scores_of_the_audited_scorer(pipeline, monkeypatch):
+    plan = load_plan(pipeline(), ["run.dtype=float64"])
+    everyone = np.ones((1, plan.data.private.n_candidates), dtype=bool)
+    fitted = plan.scorer.fit(plan.data.private, everyone, plan.data.pool, streams=STREAMS)
+    seen, real = [], KeyedTopK.best
+
+    def best(self, scores, ids, key):
+        seen.append((scores, ids))
+        return real(self, scores, ids, key)
+
+    monkeypatch.setattr(KeyedTopK, "best", best)
+    kept = draw_picks(plan)
+    ((scores, ids),) = seen
+    np.testing.assert_array_equal(scores, fitted.score(plan.data.pool.features)[0])
+    assert ids == plan.data.pool.ids
+    assert {*kept.ids} < {*ids}
