@@ -24,7 +24,6 @@ from curation_audit.analytic.affine import Kernel, Linear, likelihood_ratios, li
 from curation_audit.analytic.stages import invert_stage
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.adversary import knowledge_of, seen_by
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import select_and_train
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.forecasting.outlook import StageOutputs
@@ -35,6 +34,7 @@ from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 from curation_audit.types import Evidence, Features, Floats, Inclusion, Scores
 
 N_SHADOWS = 200

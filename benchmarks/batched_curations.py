@@ -16,10 +16,10 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from curation_audit import load_pipeline
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import score_shadows, select_and_train
 from curation_audit.game import paired_inclusion
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 
 ROOT = Path(__file__).parents[1]
 

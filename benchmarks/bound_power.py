@@ -22,7 +22,6 @@ from curation_audit.attacks.known_others import KnownOthers
 from curation_audit.attacks.matched_filter import MatchedFilter
 from curation_audit.auditing.adversary import knowledge_of, seen_by
 from curation_audit.auditing.bounding import stage_bounds
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import score_shadows, select_and_train
 from curation_audit.auditing.evidence import AttackEvidence, Game, draw_game
 from curation_audit.auditing.plan import AttackSettings, AuditPlan, RunSettings, Threat
@@ -32,6 +31,7 @@ from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.results import Adjacency
 from curation_audit.statistics.gdp import mu_of_epsilon
 from curation_audit.streams import ShadowStreams, Streams
+from curation_audit.training.device import one_thread
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 DELTA = 1e-5

@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from curation_audit import Pipeline
-from curation_audit.auditing.chunks import one_thread, run_curations
+from curation_audit.auditing.chunks import run_curations
 from curation_audit.auditing.curation import score_shadows
 from curation_audit.auditing.plan import AttackSettings, AuditPlan, RunSettings
 from curation_audit.auditing.progress import Silence
@@ -35,6 +35,7 @@ from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.pipelines.scorers.nearest import Nearest
 from curation_audit.storage import ChunkStore
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 
 Sizes = Mapping[str, int]
 LARGE: Sizes = {"N": 10_000, "m": 100_000, "S": 256, "d": 64}

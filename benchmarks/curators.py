@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from curation_audit import audit, load_pipeline
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import score_shadows
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.config.load import load_plan
 from curation_audit.game import paired_inclusion
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 
 PIPELINES = Path(__file__).parents[1] / "curation_audit" / "pipelines"
 GRADIENTS = "models: 1, projection: 128"

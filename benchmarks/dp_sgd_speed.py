@@ -29,8 +29,8 @@ from opacus import GradSampleModule, PrivacyEngine
 from opacus.optimizers import DPOptimizer
 from torch.utils.data import DataLoader, TensorDataset
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 from curation_audit.training.dp_gradients import UnitBatch, clipped_sum
 from curation_audit.training.dp_sgd import DpSgdSettings, PaddedUnits, fit_dp_sgd
 from curation_audit.training.mlp import Layer

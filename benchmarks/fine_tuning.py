@@ -12,7 +12,6 @@ import argparse
 import numpy as np
 import torch
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import measure_utility, score_shadows, trained
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.config import load_plan
@@ -20,6 +19,7 @@ from curation_audit.pipelines.base import FittedModels
 from curation_audit.pipelines.downstream.dense import DenseModels
 from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 from curation_audit.training.mlp import Layer
 
 CURATION = "{mechanism: dp_gd, epsilon: 0.5, delta: 1.0e-5, adjacency: zero_out}"

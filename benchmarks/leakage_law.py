@@ -13,7 +13,6 @@ from analytic_shadows import auc, plan_of
 
 from curation_audit import Pipeline
 from curation_audit.analytic.affine import Linear, likelihood_ratios
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.plan import AuditPlan, RunSettings
 from curation_audit.forecasting.outlook import measured_stages, outlook
 from curation_audit.forecasting.prediction import exact_shadows, linear_of, spot_check
@@ -29,6 +28,7 @@ from curation_audit.statistics.leakage_law import (
     fit_power,
     mu_of_auc,
 )
+from curation_audit.training.device import one_thread
 from curation_audit.types import Features
 
 N_TODAY = 160

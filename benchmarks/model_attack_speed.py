@@ -19,8 +19,8 @@ from scipy.special import log_softmax, logsumexp
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.lira import Lira
 from curation_audit.attacks.rmia_offline import RmiaOffline
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.observations import KNOWABLE, Candidates, Knowledge, Observation, Selection
+from curation_audit.training.device import one_thread
 
 N_SHADOWS, N_CLASSES, N_LOOPED, N_POINTS = 64, 2, 2, 1000
 

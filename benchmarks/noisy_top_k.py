@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.dp.lazy_top_k import lazy_gumbel_top_k
 from curation_audit.dp.top_k import gumbel_top_k
+from curation_audit.training.device import one_thread
 
 WAYS = {
     "full draw, argsort": lambda scores, k, scale, rng: np.argsort(

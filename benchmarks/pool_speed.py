@@ -23,9 +23,9 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.training_speed import table, timed_in_turns
 from curation_audit import TopK
 from curation_audit.adapters.arrow import cut_of
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.linear import LinearScorers
+from curation_audit.training.device import one_thread
 
 FILES, PICKED, SHADOWS, ROWS, WIDTH = 10, 10_000, 64, 400_000, 128
 

@@ -29,7 +29,6 @@ from sklearn.linear_model import LogisticRegression
 from curation_audit.api import Pipeline
 from curation_audit.attacks import SINGLE
 from curation_audit.auditing.adversary import knowledge_of, seen_by
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import Curated, score_shadows, select_and_train
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.game import paired_inclusion
@@ -39,6 +38,7 @@ from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.pipelines.scorers.nearest import Nearest
 from curation_audit.statistics import PairedEvidence
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt

@@ -16,10 +16,10 @@ import time
 import numpy as np
 from sklearn.metrics import auc, roc_curve
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.statistics import PairedEvidence, PairResamples, measure
 from curation_audit.statistics.precision import PRIORS, predictive_value
 from curation_audit.statistics.resampling import ThresholdCounts, rates_at
+from curation_audit.training.device import one_thread
 
 FPRS = np.array([0.001, 0.01, 0.1])
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from curation_audit.auditing.chunks import describe, one_thread
+from curation_audit.auditing.chunks import describe
 from curation_audit.auditing.engine import AuditResult, run_audit
 from curation_audit.auditing.plan import (
     AttackSettings,
@@ -47,6 +47,7 @@ from curation_audit.streams import Streams
 from curation_audit.sweeping.plan import SweepSettings, plan_sweep, site_of
 from curation_audit.sweeping.results import SweepResult
 from curation_audit.sweeping.run import run_sweep
+from curation_audit.training.device import one_thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

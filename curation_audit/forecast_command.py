@@ -46,7 +46,6 @@ def forecast(
     For scorers whose scores are linear in what they learn (mean, classifier, votes, influences),
     and mlp_classifier. A prediction, until exact shadows confirm it; then still no audit.
     """
-    from curation_audit.auditing.chunks import one_thread
     from curation_audit.auditing.release import keyed_ids
     from curation_audit.config import load_plan
     from curation_audit.console import show_table
@@ -58,6 +57,7 @@ def forecast(
         sentences,
         tree,
     )
+    from curation_audit.training.device import one_thread
 
     plan = load_plan(pipeline, assignments)
     with one_thread():

@@ -182,8 +182,8 @@ class Linearisation:
     def read(self, embedded: Features) -> Features:
         """Embedded rows as they read the vector, (rows, q) -> (rows, p).
 
-        Where a score is a maximum: in the block that is largest at the reference, which hardly
-        ever changes with the coins.
+        Where a score is a maximum: in the block that is largest at the reference. Coins hardly ever
+        change which that is; the noise of a private mechanism does, the more of it the more often.
         """
         if self.blocks is None:
             return embedded

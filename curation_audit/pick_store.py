@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from curation_audit.auditing.chunks import describe, one_thread
+from curation_audit.auditing.chunks import describe
 from curation_audit.checks import InputError
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.keyed_selection import KEYED, KeyedSelection
 from curation_audit.pipelines.protection.releasing import facts_of
 from curation_audit.release_store import SECONDS_TO_WAIT, ReleaseStore, check_background
 from curation_audit.storage import array_digest, content_key, locked, sweep, write_atomically
+from curation_audit.training.device import one_thread
 from curation_audit.types import Floats
 
 KEY_BYTES: Final = 32

@@ -25,7 +25,9 @@ class AnalyticPicks:
         {"algorithm", "candidates", "linear scorer", "other candidates", "pool"}
     )
     source: ClassVar[str] = "this project; influence after Koh & Liang 2017"
-    cost: ClassVar[str] = "H m p + H^2 q + H^3 + S p N, H analytic shadows, q rows not always picked"
+    cost: ClassVar[str] = (
+        "H m p + H^2 q + H^3 + S p N, H analytic shadows, q rows not always picked"
+    )
 
     shadows: int = 1024
 

@@ -78,8 +78,8 @@ class Discriminant:
 def traced(vectors: Floats, whitening: Floats, others: OtherPairs) -> Evidence:
     """Whitened correlation of each shadow's deviation with each candidate's influence, (S, N).
 
-    ``(w_s - mean of the other pairs)' Sigma^-1 a_n``, with a_n the shift that candidate n causes and
-    Sigma the covariance over all coins: ``whitening`` of the ``Linearisation``, (p, N).
+    ``(w_s - mean of the other pairs)' Sigma^-1 a_n``, with a_n the shift that candidate n causes
+    and Sigma the covariance over all coins: ``whitening`` of the ``Linearisation``, (p, N).
     """
     evidence: Evidence = (vectors - others.means_of_shadows(vectors)) @ whitening
     return evidence

@@ -57,8 +57,8 @@ def by_variance(moves: Moves) -> Moves:
 def matched(moves: Moves, inclusion: Inclusion, others: OtherPairs) -> Evidence:
     """``a' Sigma^-1 (x - mean) / (1 - a' Sigma^-1 a / 4)`` for every candidate's shift a.
 
-    ``Sigma = 1/4 sum a a' + noise`` covers all coins, and is diagonal for moves ``by_variance``; the
-    denominator takes the candidate's own coin out of it (Sherman & Morrison).
+    ``Sigma = 1/4 sum a a' + noise`` covers all coins, and is diagonal for moves ``by_variance``;
+    the denominator takes the candidate's own coin out of it (Sherman & Morrison).
     """
     variance = (moves.shifts**2).sum(axis=0) / 4 + np.diag(moves.added)
     left = unexplained(moves, inclusion, others)[1] - np.diag(moves.added)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from curation_audit.attacks.base import OtherPairs, known_linearisation
 from curation_audit.attacks.linear import shown_vectors, traced
 from curation_audit.observations import Knowledge, Observation, Stage

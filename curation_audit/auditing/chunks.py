@@ -5,7 +5,6 @@ chunk that is found by its key equals the chunk that would be computed.
 """
 
 import concurrent.futures
-import contextlib
 import hashlib
 import inspect
 import multiprocessing
@@ -21,7 +20,6 @@ import numpy as np
 import scipy
 import sklearn
 import torch
-from threadpoolctl import threadpool_limits
 
 from curation_audit.auditing.curation import (
     Curated,
@@ -39,7 +37,7 @@ from curation_audit.game import paired_inclusion
 from curation_audit.pipelines.downstream.repeated import Repeated
 from curation_audit.storage import ChunkStore, array_digest, code_digest, content_key
 from curation_audit.streams import ShadowStreams, Streams
-from curation_audit.training.device import resolve_device
+from curation_audit.training.device import one_thread, resolve_device
 from curation_audit.types import Inclusion, Scores
 
 SHADOWS_PER_CHUNK = 16
@@ -226,18 +224,6 @@ def checked_scores(scores: np.ndarray, task: Task, plan: AuditPlan) -> np.ndarra
     if not np.isfinite(scores).all():
         raise InputError(where, "gave scores that are NaN or infinite", "expected finite numbers")
     return scores
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS and torch on one thread: faster for small batches, and the same bits every time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def plant_once(plan: AuditPlan, store: ChunkStore) -> Planting | None:

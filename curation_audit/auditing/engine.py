@@ -12,7 +12,7 @@ import numpy as np
 
 from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.auditing.bounding import judge_bounds, judge_claim
-from curation_audit.auditing.chunks import Curations, one_thread, plant_once, run_curations
+from curation_audit.auditing.chunks import Curations, plant_once, run_curations
 from curation_audit.auditing.evidence import (
     AttackEvidence,
     Game,
@@ -45,6 +45,7 @@ from curation_audit.results import (
     Verdict,
 )
 from curation_audit.storage import ChunkStore, locked
+from curation_audit.training.device import one_thread
 from curation_audit.types import Evidence, Inclusion
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import Attack
 from curation_audit.auditing.adversary import seen_by
-from curation_audit.auditing.chunks import Curations, describe, one_thread
+from curation_audit.auditing.chunks import Curations, describe
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import SettingError
@@ -17,6 +17,7 @@ from curation_audit.observations import Knowledge, Observation, Stage
 from curation_audit.pipelines.base import ALWAYS_IN, PrivateRows
 from curation_audit.storage import ChunkStore, content_key
 from curation_audit.streams import Streams
+from curation_audit.training.device import one_thread
 from curation_audit.types import Evidence, Floats, Inclusion, Mask
 
 N_FOLDS = 5

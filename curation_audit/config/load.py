@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.context import ReleaseContext
 from curation_audit.auditing.plan import AuditPlan, PolicyRule, RunSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
@@ -62,7 +61,7 @@ from curation_audit.pipelines.sources import Columns, PrivateSpec, SetSpec
 from curation_audit.report.renderings import check_formats
 from curation_audit.results import Adjacency
 from curation_audit.streams import Streams
-from curation_audit.training.device import resolve_device
+from curation_audit.training.device import one_thread, resolve_device
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import InputError, known_columns
 from curation_audit.config.load import built, placed, plan_of, set_spec, validated
@@ -32,6 +31,7 @@ from curation_audit.pipelines.sources.base import RawTable
 from curation_audit.pipelines.sources.some_rows import SomeRows
 from curation_audit.streams import Streams
 from curation_audit.sweeping.tuning import TunePlan
+from curation_audit.training.device import one_thread
 from curation_audit.types import Mask
 
 AT: Final = ("curate", "protect", "tuning")

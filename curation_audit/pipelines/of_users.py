@@ -12,11 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from sklearn.utils.parallel import Parallel, delayed
-from threadpoolctl import threadpool_limits
 
 from curation_audit.checks import SettingError, did_you_mean
+from curation_audit.training.device import one_thread
 
 T = TypeVar("T")
 
@@ -101,10 +100,5 @@ def each(function: Callable[..., T], calls: Sequence[tuple[Any, ...]], workers: 
 
 
 def _on_one_thread(function: Callable[..., T], *arguments: Any) -> T:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            return function(*arguments)
-    finally:
-        torch.set_num_threads(before)
+    with one_thread():
+        return function(*arguments)

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.checks import SettingError
@@ -31,6 +30,7 @@ from curation_audit.results import Estimate
 from curation_audit.streams import Streams
 from curation_audit.sweeping.plan import site_of
 from curation_audit.sweeping.utility import accuracy_of, mean_estimate, repeated
+from curation_audit.training.device import one_thread
 from curation_audit.types import Floats
 from curation_audit.version import __version__
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from curation_audit.auditing.chunks import one_thread
 from curation_audit.auditing.curation import Curated, score_shadows, select_and_train
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError, did_you_mean
@@ -17,6 +16,7 @@ from curation_audit.pipelines.rules.top import TopK
 from curation_audit.results import Estimate
 from curation_audit.streams import ShadowStreams, Streams
 from curation_audit.sweeping.results import Usefulness
+from curation_audit.training.device import one_thread
 from curation_audit.types import Floats, Mask, Scores
 
 

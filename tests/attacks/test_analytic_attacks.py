@@ -1,4 +1,4 @@
-"""Attacks by drawn scorers: the law that is drawn from, and what is read through rules and models."""
+"""Attacks by drawn scorers: the law that is drawn from, and what is read through all of it."""
 
 import dataclasses
 from pathlib import Path
@@ -137,7 +137,8 @@ def test_it_is_learnt_once_for_all_who_ask():
     world, calls = make_world(), []
     select = world.knowledge.select
     knowledge = dataclasses.replace(
-        world.knowledge, select=lambda scores, trials: calls.append(trials) or select(scores, trials)
+        world.knowledge,
+        select=lambda scores, trials: calls.append(trials) or select(scores, trials),
     )
     fit = dataclasses.replace(knowledge, known_pairs=np.arange(12) < 7)
     other = make_world(seed=5).observation

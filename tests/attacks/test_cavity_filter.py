@@ -90,4 +90,6 @@ def test_only_networks_are_linearised_at_references():
     of = plan(MlpClassifier(device="cpu"))
     assert "trained references" in knowledge_of(of).granted
     surrogate = dataclasses.replace(of.threat, embedding="surrogate")
-    assert "trained references" not in knowledge_of(dataclasses.replace(of, threat=surrogate)).granted
+    assert (
+        "trained references" not in knowledge_of(dataclasses.replace(of, threat=surrogate)).granted
+    )

@@ -26,7 +26,7 @@ def test_what_loses_nothing_is_read_exactly():
 
 def test_the_filter_takes_the_candidates_own_part_out():
     """``a' Sigma^-1 u / (1 - h)`` by hand, for a candidate of most of the variance and others."""
-    shifts, moved, outputs, coins = made()
+    shifts, moved, outputs, _ = made()
     found = inverted(shifts, np.zeros((3, 3)), moved, outputs)
     ratio = found.likelihood_ratios(found.guess(outputs[:50]))
     for n in range(len(shifts)):

@@ -157,7 +157,9 @@ def gradient(w, rows, labels):
     for i in range(0, len(w), 2):
         hidden = hidden @ w[i] + (w[i + 1] if len(w) > 1 else 0)
         hidden = torch.relu(hidden) if i + 2 < len(w) else hidden
-    return torch.autograd.grad(torch.nn.functional.cross_entropy(hidden, labels, reduction="sum"), w)
+    return torch.autograd.grad(
+        torch.nn.functional.cross_entropy(hidden, labels, reduction="sum"), w
+    )
 
 
 @every_case
@@ -224,7 +226,11 @@ def one_sum(rows: PrivateRows, held: np.ndarray, of: DpSgdSettings, models) -> n
 def test_one_unit_moves_a_sum_by_at_most_the_clipping_norm(case, seed, scale, unit):
     """Records of D and D' with the coins frozen: out, or replaced by adversarial rows."""
     model, n_classes, changes = case
-    models, rows, of = start_of(model, n_classes), private(n_classes), settings(n_classes, **changes)
+    models, rows, of = (
+        start_of(model, n_classes),
+        private(n_classes),
+        settings(n_classes, **changes),
+    )
     rng = np.random.default_rng(seed)
     held = np.ones((S, N - 2), dtype=bool)
     without = held.copy()
@@ -293,7 +299,9 @@ def test_a_unit_without_any_label_of_the_pool_is_like_one_that_is_out():
 def test_the_noise_is_as_large_as_it_says():
     """Nobody is held: what is left are ``steps`` draws of rate x sigma x C over the divisor."""
     n_shadows, of = 400, settings(3, steps=5, sampling_rate=0.5, noise_multiplier=1.3)
-    start = Layer(torch.zeros((n_shadows, D + 1, 3)).double(), torch.zeros((n_shadows, 1, 3)).double())
+    start = Layer(
+        torch.zeros((n_shadows, D + 1, 3)).double(), torch.zeros((n_shadows, 1, 3)).double()
+    )
     nobody = dataclasses.replace(private(3), labels=np.full(len(private(3)), -1))
     held = np.ones((n_shadows, N - 2), dtype=bool)
     moved = parameters(tuned(DenseModels([start]), nobody, held, of, range(n_shadows)))
@@ -305,10 +313,12 @@ def test_the_noise_is_as_large_as_it_says():
 
 
 def test_its_noise_is_not_the_scorers():
-    """A private scorer draws from streams of the same names: were they shared, noise would cancel."""
+    """A private scorer has streams of the same names: were they shared, noise would cancel."""
     n_shadows, of = 3, settings(3, steps=1, learning_rate=1.0, noise_multiplier=1.0)
     of = dataclasses.replace(of, expected_units=of.clip)  # a step is minus the noise
-    start = Layer(torch.zeros((n_shadows, D + 1, 3)).double(), torch.zeros((n_shadows, 1, 3)).double())
+    start = Layer(
+        torch.zeros((n_shadows, D + 1, 3)).double(), torch.zeros((n_shadows, 1, 3)).double()
+    )
     nobody = dataclasses.replace(private(3), labels=np.full(len(private(3)), -1))
     held = np.ones((n_shadows, N - 2), dtype=bool)
     moved = -parameters(tuned(DenseModels([start]), nobody, held, of, range(n_shadows)))

@@ -85,7 +85,9 @@ def test_each_stage_has_its_epsilon_and_the_model_has_the_joint_one():
     assert "the curation spends epsilon 0.5, which covers scores and selection" in told.summary
     assert told.summary in found.protection.notes
     assert any("model (fine-tuning): DP-SGD" in line for line in found.protection.events)
-    assert any(line.startswith("fine-tuning: a step's sum") for line in found.protection.sensitivities)
+    assert any(
+        line.startswith("fine-tuning: a step's sum") for line in found.protection.sensitivities
+    )
 
 
 def test_a_joint_epsilon_is_what_both_spend_together():
@@ -206,7 +208,13 @@ REFUSED = {
         "train.fine_tune.adjacency",
         "zero_out",
     ),
-    "an adjacency that is none": ({"adjacency": "both"}, None, LOGIT, "train.fine_tune.adjacency", "both"),
+    "an adjacency that is none": (
+        {"adjacency": "both"},
+        None,
+        LOGIT,
+        "train.fine_tune.adjacency",
+        "both",
+    ),
     "a secret number of units": (
         {"adjacency": "add_remove"},
         None,

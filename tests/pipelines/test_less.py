@@ -1,11 +1,15 @@
 """LESS: hand-worked numbers, subtasks, and its weights. Adam itself: ``test_gradients``."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from curation_audit.analytic.affine import Linear
+from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.checks import SettingError
+from curation_audit.config import load_plan
 from curation_audit.pipelines.base import PrivateRows, Rows
 from curation_audit.pipelines.scorers import less
 from curation_audit.pipelines.scorers.less import BoundLess, Less, LessMap
@@ -13,6 +17,7 @@ from curation_audit.streams import Streams
 from curation_audit.training.gradients import Projection
 from curation_audit.training.public_model import Checkpoint
 
+GALLERY = Path(__file__).parents[2] / "curation_audit" / "pipelines" / "gallery"
 STREAMS = Streams(0).for_shadows("test", range(4))
 ROOT_5, ROOT_2 = math.sqrt(5), math.sqrt(2)
 
@@ -152,3 +157,18 @@ def test_a_subtask_that_is_not_there_is_read_by_nobody():
 def test_too_many_numbers_are_not_shown(monkeypatch):
     monkeypatch.setattr(less, "MOST_SHOWN", 7)  # two subtasks of four numbers
     assert scorer_of(untrained()).linearise(private_rows([3.0, 1.0], [1, 0]), None) is None
+
+
+def test_an_adversary_sees_the_pool_and_candidates_in_blocks():
+    plan = load_plan(GALLERY / "less.yaml", ("attack.shadows=16", "run.out=null"))
+    knows = knowledge_of(plan)
+    found = knows.linearisation
+    assert found.blocks.shape == (10, found.reference.size / 10)
+    n = plan.data.private.n_candidates
+    everyone = np.ones((1, n), dtype=bool)
+    fitted = plan.scorer.fit(plan.data.private, everyone, plan.data.pool, streams=STREAMS)
+    scores = fitted.score(plan.data.pool.features, plan.data.pool.labels)[0]
+    np.testing.assert_allclose(knows.pool @ found.reference, scores, rtol=1e-3, atol=1e-4)
+    assert knows.candidates.features.shape == (n, found.reference.size)
+    linear = Linear.of(plan.scorer, plan.data)
+    np.testing.assert_array_equal(linear.pool, knows.pool)

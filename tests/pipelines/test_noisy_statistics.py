@@ -123,6 +123,48 @@ def test_count_weight_shapes_the_clip():
         LessSums(count_weight=0.0)
 
 
+@pytest.mark.parametrize("epsilon", [1.0, 8.0, 1e4])
+@pytest.mark.parametrize("name", ["domain_votes", "trak_sum", "less_sums", "dsir_histogram"])
+def test_first_order_is_what_coins_and_noise_do(name, epsilon):
+    """Means, spreads and influences of 2,000 shadows of 400 units: what attacks go by."""
+    n, n_shadows, case = 400, 2000, CASES[name]
+    private, pool = as_read(case, private_rows(tuple(range(n)))), as_read(case, pool_rows())
+    budget = Budget(epsilon=epsilon, delta=1e-3)
+    of = case.settings.prepare(budget, (), site_of(case, private, pool)).scorer
+    found = of.linearise(private, pool)
+    embedded = found.read(of.embed(pool.features, pool.labels))
+    inclusion = np.random.default_rng(0).random((n_shadows, n)) < 0.5
+    fitted = of.fit(private, inclusion, pool, streams=streams(range(n_shadows)))
+    scores = fitted.score(pool.features, pool.labels).astype(np.float64)
+
+    predicted = embedded @ found.reference
+    assert np.corrcoef(scores.mean(axis=0), predicted)[0, 1] > 0.98
+    assert slope(scores.mean(axis=0), predicted) == pytest.approx(1, abs=0.05)
+    spread = np.sqrt(np.einsum("ij,jk,ik->i", embedded, found.covariance, embedded))
+    assert 0.75 < np.median(scores.std(axis=0) / spread) < 1.15
+    some = np.arange(100)
+    held = inclusion[:, some]
+    moved = np.stack([scores[held[:, i]].mean(0) - scores[~held[:, i]].mean(0) for i in some])
+    assert slope(moved.ravel(), (found.influence[some] @ embedded.T).ravel()) == pytest.approx(
+        1, abs=0.25
+    )
+
+
+def slope(y, x):
+    return np.polyfit(x, y, 1)[0]
+
+
+def test_the_largest_subtask_is_read_where_all_are_small():
+    case, private, pool = CASES["less_sums"], private_rows(), pool_rows()
+    private, pool = as_read(case, private), as_read(case, pool)
+    budget = Budget(epsilon=0.2, delta=1e-2)
+    of = case.settings.prepare(budget, (), site_of(case, private, pool)).scorer
+    assert of.least_count > N
+    blocks = of.linearise(private, pool).blocks
+    largest = np.argmax(np.bincount(private.labels, minlength=3))
+    assert np.flatnonzero(blocks.any(axis=1)).tolist() == [largest]
+
+
 # --- n-grams
 
 
@@ -133,8 +175,10 @@ def test_the_histogram_is_read_by_shares_and_logarithms():
     released = of.scorer.histogram.released(private, inclusion, streams())
     counts = Dsir(buckets=16).counts(as_tokens(pool.features)[0]).toarray()
     log_pool = np.log(counts.sum(axis=0) / counts.sum() + 1e-8)
+    texts = of.scorer.mechanism.vectors(of.scorer.map.contribution(pool.features))
+    smoothing = 0.1 * texts.sum(axis=1).mean() + of.scorer.mechanism.sigma
     for s, noisy in enumerate(released):
-        shares = np.array([max(0.0, h) + 0.1 + of.scorer.mechanism.sigma for h in noisy])
+        shares = np.array([max(0.0, h) + smoothing for h in noisy])
         weights = np.log(shares / shares.sum() + 1e-8) - log_pool
         found = scored(of, private, inclusion, pool)[s]
         np.testing.assert_allclose(found, counts @ weights, rtol=1e-6)
@@ -229,6 +273,12 @@ def test_a_pool_without_labels_is_refused(name, missing):
     site = site_of(CASES[name], private_rows(), pool_rows())
     with pytest.raises(SettingError, match=rf"{missing}\.columns\.label"):
         CASES[name].settings.prepare(LOOSE, (), site)
+
+
+def test_an_adversary_may_know_no_labels():
+    """Candidates show nothing then, and nothing breaks."""
+    of = protected(CASES["domain_votes"]).scorer.map.map
+    assert not of.query(pool_rows().features, None).any()
 
 
 def test_votes_need_labels_of_private_rows():

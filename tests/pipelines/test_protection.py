@@ -170,7 +170,9 @@ def test_the_claim_keeps_the_budget_and_uses_it(case, adjacency, epsilon):
         (Budget(epsilon=1.0, delta=DELTA), 1 / 3.730632),
     ],
 )
-@pytest.mark.parametrize("name", ["gaussian_mean", "centroid_votes", "rff_density", "ulsif", "dp_gd"])
+@pytest.mark.parametrize(
+    "name", ["gaussian_mean", "centroid_votes", "rff_density", "ulsif", "dp_gd"]
+)
 def test_budgets_of_every_kind_are_met_exactly(name, budget, mu):
     """Known answers of dp.md, sections 9 and 10."""
     of = protected(CASES[name], budget=budget)

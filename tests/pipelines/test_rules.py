@@ -311,7 +311,11 @@ def test_the_tie_order_is_a_ranking_by_id_and_seed_alone(rng):
 def test_levels_are_compared_as_a_cut_does_in_any_width():
     """float32(.7) is below .7: a level is not rounded to the width of the scores."""
     scores = np.array([[0.1, 0.3, 0.7, 0.9]], dtype=np.float32)
-    for rule in (Threshold(minimum=0.7), ScoreRange(low=0.7, high=0.9), ScoreRange(low=0, high=0.1)):
+    for rule in (
+        Threshold(minimum=0.7),
+        ScoreRange(low=0.7, high=0.9),
+        ScoreRange(low=0, high=0.1),
+    ):
         cut = select(scores[0], rule)
         assert picks(rule, scores, np.arange(4)) == [cut.indices(scores[0]).tolist()]
 

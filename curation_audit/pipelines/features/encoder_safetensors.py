@@ -31,8 +31,8 @@ class Safetensors(EncoderFile):
 
     The tensors are called as ``torch.nn.Sequential`` calls those of its linear layers:
     ``0.weight`` (out, in), ``0.bias`` (out,), ``2.weight``, ...; or ``weight`` and ``bias``, of one
-    layer. A file says neither which activation there was nor whether one stood at the end; here none
-    does.
+    layer. A file says neither which activation there was nor whether one stood at the end; here
+    none does.
     """
 
     name: ClassVar[str] = "safetensors"

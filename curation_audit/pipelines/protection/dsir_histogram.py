@@ -27,9 +27,9 @@ class DsirHistogram:
     moves a logarithm by 18.
 
     ``buckets``: few hundred, as the noise is the same on each whatever it counts, and a bucket's
-    share falls with their number. ``smoothing``, in texts, is added to every bucket together with
-    the standard deviation of the noise. ``n`` and ``normalise`` are those of ``curate.scorer`` where
-    that is ``dsir``, and else pairs of words and ``length``.
+    share falls with their number. ``smoothing``, in texts (of the pool, after clipping), is added
+    to every bucket together with the standard deviation of the noise. ``n`` and ``normalise`` are
+    those of ``curate.scorer`` where that is ``dsir``, and else pairs of words and ``length``.
     """
 
     name: ClassVar[str] = "dsir_histogram"
@@ -46,9 +46,7 @@ class DsirHistogram:
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """One Gaussian release of a histogram."""
         own = site.scorer if isinstance(site.scorer, Dsir) else Dsir(normalise="length")
-        public = NgramShares(
-            of=Dsir(n=own.n, buckets=self.buckets, normalise=own.normalise)
-        )
+        public = NgramShares(of=Dsir(n=own.n, buckets=self.buckets, normalise=own.normalise))
         lengths = np.linalg.norm(public.contribution(site.pool.features), axis=1)
         mechanism = GaussianSum(
             clip=self.clip or float(np.median(lengths)) or 1.0,
@@ -57,23 +55,28 @@ class DsirHistogram:
             nonnegative=True,
         )
         part = noisy_sum(public, mechanism)
+        of_pool = mechanism.vectors(public.contribution(site.pool.features))
+        mass = float(of_pool.sum(axis=1).mean())
         scorer = NoisyShares(
             histogram=NoisySum(map=public, mechanism=mechanism),
             map=public,
-            smoothing=self.smoothing + mechanism.sigma,
+            smoothing=self.smoothing * mass + mechanism.sigma,
             log_pool=log_shares(public.of.of_pool(site.pool)),
         )
         return ScorerPart(
             scorer=scorer,
             event=part.event,
             sensitivity=part.sensitivity,
-            notes=_notes(mechanism.sigma, self.buckets, site),
+            notes=_notes(mechanism.sigma / mass, self.buckets, site) if mass else (),
         )
 
 
-def _notes(sigma: float, buckets: int, site: Site) -> tuple[str, ...]:
-    """How many units it takes; whether there are so many is told where that is public."""
-    needed = sigma * buckets
+def _notes(texts: float, buckets: int, site: Site) -> tuple[str, ...]:
+    """How many units it takes; whether there are so many is told where that is public.
+
+    ``texts``: the standard deviation of the noise on a bucket, in texts of the pool after clipping.
+    """
+    needed = texts * buckets
     if site.public_units is not None and site.public_units >= needed:
         return ()
     few = "" if site.public_units is None else "N is too small: "

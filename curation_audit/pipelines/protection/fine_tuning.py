@@ -44,7 +44,8 @@ NO_NOISE: Final = (
     "guarantees for scores and selection is not tested here."
 )
 NO_LIMIT: Final = (
-    "event: model (fine-tuning): no limit on what it tells; the lines above are of the curation alone"
+    "event: model (fine-tuning): no limit on what it tells; the lines above are of the curation "
+    "alone"
 )
 NOT_RELEASED: Final = (
     "The fine-tuned models of an audit are made with seeded noise and are never released."

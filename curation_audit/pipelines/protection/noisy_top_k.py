@@ -104,10 +104,13 @@ class NoisySelection:
                 monotone=scorer.mechanism.nonnegative and site.adjacency != "replace_one",
                 delta_2=moved * float(np.linalg.norm(queries, ord=2)),
             )
+        private = hasattr(scorer, "mechanism")
         raise SettingError(
             f"{PATH}.mechanism",
             f"cannot bound how far one unit moves the scores of {scorer.name}",
-            "use a mechanism that puts a private scorer in its place",
+            f"leave {self.name} out: picks by a private scorer are covered already"
+            if private
+            else "use a mechanism that puts a private scorer in its place",
         )
 
     def prepare(self, budget: Budget, share: float, k: int, bounded: Bounded) -> SelectionPart:

@@ -32,6 +32,7 @@ from curation_audit.pipelines.scorers.dsir import Dsir
 from curation_audit.pipelines.scorers.perplexity import Perplexity
 from curation_audit.pipelines.scorers.zero_out import ZeroOut
 from curation_audit.results import Adjacency
+from curation_audit.training.device import one_thread
 
 NATURAL: Final = {
     "mean": "gaussian_mean",
@@ -130,6 +131,7 @@ def mechanism_settings(mechanism: str, settings: Mapping[str, Any]) -> tuple[dic
     )
 
 
+@one_thread()  # models of the pool have the same bits whatever the machine does beside
 def protect(settings: ProtectSettings, site: Site, rule: SelectionRule, unit: str) -> Protected:
     """Put the mechanism in place; nothing private is looked at but the number of units.
 

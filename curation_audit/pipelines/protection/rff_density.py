@@ -41,7 +41,5 @@ class RffDensity:
             adjacency=site.adjacency,
             denominator=site.public_units or 1,
         )
-        public = FourierMap.of_pool(
-            site.pool.features, self.frequencies, self.bandwidth, site.seed
-        )
+        public = FourierMap.of_pool(site.pool.features, self.frequencies, self.bandwidth, site.seed)
         return noisy_sum(public, mechanism)

@@ -9,7 +9,7 @@ from curation_audit import checks
 from curation_audit.checks import SettingError
 from curation_audit.dp.events import Event, Gaussian
 from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
-from curation_audit.pipelines.scorers.shard_votes import ShardVotes
+from curation_audit.pipelines.scorers.shard_votes import ShardVotes, check_at_stake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,8 @@ class ShardVoting:
     Private units are dealt into ``shards``; the scorer of the pipeline, a job of yours included,
     is fitted on each alone, and each votes for its best ``picks`` rows. What is released are the
     counts, under noise. A row that all shards agree on counts ``shards``, the noise is
-    ``sqrt(2 picks) / mu``: with fewer than about ``3 sqrt(2 picks) / mu`` shards it hides everything.
+    ``sqrt(2 picks) / mu``: with fewer than about ``3 sqrt(2 picks) / mu`` shards it hides
+    everything.
     """
 
     name: ClassVar[str] = "shard_votes"
@@ -38,6 +39,7 @@ class ShardVoting:
                 f"found {self.picks}, but the pool has {len(site.pool)} rows",
                 "ask for fewer picks",
             )
+        check_at_stake(site.private)
         mu = budget.mu_left(beside)
         scorer = ShardVotes(
             scorer=site.scorer,

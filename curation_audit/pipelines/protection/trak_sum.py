@@ -37,9 +37,7 @@ class TrakSum:
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """One Gaussian release."""
         public = GradientSum(name=self.name, map=_map(site))
-        lengths = np.linalg.norm(
-            public.contribution(site.pool.features, site.pool.labels), axis=1
-        )
+        lengths = np.linalg.norm(public.contribution(site.pool.features, site.pool.labels), axis=1)
         mechanism = GaussianSum(
             clip=self.clip or float(np.median(lengths)) or 1.0,
             mu=budget.mu_left(beside),

@@ -75,6 +75,7 @@ class Dsir:
         return DsirScorers(self._weights(counts, self.of_pool(pool)), self.phi)
 
     def counts(self, features: Features) -> sparse.csr_array:
+        """N-grams by bucket, (rows, buckets)."""
         return ngram_counts(token_codes(features, self.name), self.n, self.buckets)
 
     def phi(self, features: Features) -> sparse.csr_array:
@@ -85,6 +86,7 @@ class Dsir:
         return counts
 
     def of_pool(self, pool: Rows) -> Floats:
+        """All of the pool's n-grams by bucket, (buckets,)."""
         parts = [
             self.counts(pool.features[at : at + ROWS_PER_BLOCK]).sum(axis=0)
             for at in range(0, len(pool), ROWS_PER_BLOCK)

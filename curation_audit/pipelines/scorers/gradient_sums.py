@@ -22,7 +22,8 @@ from curation_audit.types import Features, Floats, Inclusion, Labels, Mask
 class GradientSum:
     """A row's gradients at all public models, side by side, times ``scale``.
 
-    In float64 whatever the features are, so that a row's gradient hangs on the row alone.
+    In float64 whatever the features are: how a product is summed hangs on the rows beside it, and
+    moves a row's gradient by its last bits only.
     """
 
     name: str
@@ -61,7 +62,9 @@ class SubtaskSums:
 
     def contribution(self, features: Features, labels: Labels | None = None) -> Floats:
         """Blocks of all subtasks, then their counts: (rows, d) -> float64 (rows, J p + J)."""
-        known = self.gradients.map.own_labels(features) if labels is None else labels
+        known = labels
+        if known is None:  # in float64 for the same reason as the gradients
+            known = self.gradients.map.own_labels(features.astype(np.float64))
         of_rows = self.gradients.contribution(features, known)
         belongs = known[:, None] == np.arange(self.n_subtasks)
         with np.errstate(invalid="ignore"):  # what is not finite counts as zero
@@ -128,7 +131,7 @@ class NoisySubtasks:
         """All S noisy stacks by one matrix product."""
         released = self.sums.released(private, inclusion, streams)
         counts = self._counts(released)
-        there = (counts >= self.least_count) | (counts == counts.max(axis=1, keepdims=True))
+        there = self._there(counts)
         means = self._sums(released) / np.maximum(counts, self.least_count)[:, :, None]
         return LessScorers(
             means.astype(private.features.dtype), there.astype(np.int64), self.map.query
@@ -158,8 +161,14 @@ class NoisySubtasks:
             covariance=len(influence) / 4 * second_moment + noise,
             slopes=np.ones(means.size, dtype=bool),
             noise=noise if self.mechanism.sigma > 0 else None,
-            blocks=means * large[:, None],
+            blocks=means * self._there(counts)[:, None],
         )
+
+    def _there(self, counts: Floats) -> Mask:
+        """Which subtasks enter the maximum, by counts (..., J)."""
+        largest = counts.max(axis=-1, keepdims=True)
+        there: Mask = (counts >= self.least_count) | (counts == largest)
+        return there
 
     def _noise(self, means: Floats, divisor: Floats, large: Mask) -> Floats:
         """Covariance of the noise of all means: their own, and that of what divides them."""

@@ -95,12 +95,7 @@ class ShardVotes:
         self, private: PrivateRows, inclusion: Inclusion, pool: Rows, streams: ShadowStreams
     ) -> Floats:
         """The votes without noise, (S, m)."""
-        if (private.unit == ALWAYS_IN).any():
-            raise SettingError(
-                "attack.targets",
-                "found private rows that every shadow holds, which no shard could be without",
-                "shard_votes needs attack.targets: all, and no canaries",
-            )
+        check_at_stake(private)
         shard, rank = self.shard_of(private), tie_order(pool.ids, self.seed)
         counts = np.zeros((len(inclusion), len(pool)))
         for one in range(self.shards):
@@ -121,6 +116,16 @@ class ShardVotes:
             return np.arange(private.n_candidates) % self.shards
         hashes = tie_hashes(private.unit_ids, f"shards {self.seed}")
         return (hashes % np.uint64(self.shards)).astype(np.int64)
+
+
+def check_at_stake(private: PrivateRows) -> None:
+    """Raise ``SettingError`` for private rows that are in every shadow."""
+    if (private.unit == ALWAYS_IN).any():
+        raise SettingError(
+            "attack.targets",
+            "found private rows that every shadow holds, which no shard could be without",
+            "shard_votes needs attack.targets: all, and no canaries",
+        )
 
 
 @dataclass(frozen=True, slots=True)
