@@ -14,6 +14,7 @@ import click
 from curation_audit.checks import InputError
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
+from curation_audit.integrity_command import keygen, sign, verify
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
 from curation_audit.version import __version__
@@ -45,9 +46,8 @@ def cli() -> None:
     """  # noqa: D301 - click reads the control character, not its escape
 
 
-cli.add_command(curate)
-cli.add_command(forecast)
-cli.add_command(ledger)
+for command in (curate, forecast, ledger, keygen, sign, verify):
+    cli.add_command(command)
 
 
 @cli.command()

@@ -143,7 +143,9 @@ def judge_bounds(
     return tuple(one for one in every if one is not None)
 
 
-def judge_claim(plan: AuditTerms, found: Sequence[AttackEvidence], game: Game) -> ClaimResult | None:
+def judge_claim(
+    plan: AuditTerms, found: Sequence[AttackEvidence], game: Game
+) -> ClaimResult | None:
     """The plan's claim against two limits at every stage, which hold together for all of them.
 
     Both are declared beforehand and need no hypothesis beside the claim: the pair mean tests the

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from curation_audit.integrity.keys import key_id
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 MOST_SIGNATURES: Final = 16
@@ -38,7 +41,7 @@ class Envelope:
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
-    """``DSSEv1 SP LEN(type) SP type SP LEN(body) SP body``; lengths in bytes, as decimal numbers."""
+    """``DSSEv1 SP LEN(type) SP type SP LEN(body) SP body``; lengths in bytes, in decimal."""
     kind = payload_type.encode("utf-8")
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 

@@ -15,7 +15,10 @@ from curation_audit.checks import InputError
 from curation_audit.integrity.folders import read_small
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
 PASSPHRASE: Final = "CURATION_AUDIT_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 MOST_BYTES: Final = 1 << 16
@@ -120,6 +123,23 @@ def read_public_key(path: Path) -> "Ed25519PublicKey":
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(str(path), "holds no Ed25519 public key", "expected a PEM file")
     return key
+
+
+def new_passphrase() -> str:
+    """A passphrase for a new key, from the environment or asked for twice.
+
+    Raises:
+        InputError: where there is none, or the two differ.
+    """
+    from_environment = os.environ.get(PASSPHRASE)
+    if from_environment:
+        return from_environment
+    if not sys.stdin.isatty():
+        raise InputError("--passphrase", "nobody to ask", f"set {PASSPHRASE}")
+    first = getpass.getpass("Passphrase: ")
+    if not first or first != getpass.getpass("Again: "):
+        raise InputError("--passphrase", "is empty, or the two differ", "try again")
+    return first
 
 
 def _passphrase(path: Path) -> bytes:
