@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from curation_audit.attest_command import attest
 from curation_audit.checks import InputError
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
@@ -46,7 +47,7 @@ def cli() -> None:
     """  # noqa: D301 - click reads the control character, not its escape
 
 
-for command in (curate, forecast, ledger, keygen, sign, verify):
+for command in (curate, forecast, ledger, keygen, sign, verify, attest):
     cli.add_command(command)
 
 

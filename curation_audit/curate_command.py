@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from curation_audit.options import pipeline_option, set_option
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 MOST_BACKGROUND: Final = 100_000
 """Rows of the pool that a mechanism looks at; a larger pool is scored as a stream."""
@@ -28,6 +31,20 @@ MOST_BACKGROUND: Final = 100_000
     metavar="FILE",
     help="Pick by this release.npz: neither private rows nor the ledger are looked at.",
 )
+@click.option(
+    "--attest",
+    "opening",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Commit to the picks, too; FILE keeps the secret that proves them, outside of --out.",
+)
+@click.option(
+    "--sign",
+    "key_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Sign the attestation by this key; 'keygen' makes one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 def curate(
@@ -37,6 +54,8 @@ def curate(
     out: str,
     new_version: bool,
     release_file: str | None,
+    opening: Path | None,
+    key_file: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -59,6 +78,7 @@ def curate(
     told: dict[str, object] = {}
     with locked(Path(out)):  # a bad folder is told before anything is booked
         pass
+    signer = _signer(opening, key_file, Path(out))
     lines = [f"release: {release_file}: nothing was spent"]
     if release_file is not None:
         release = Release.load(release_file)
@@ -74,6 +94,16 @@ def curate(
     progress = choose_progress(quiet=quiet, json_logs=False)
     picks = pick(release, picking.pool, picking.rule, picking.seed, progress)
     paths = write_picks(Path(out), release, picks)
+    if opening is not None:
+        from curation_audit.integrity.attestation import ATTESTATION, about_curation, attest
+        from curation_audit.integrity.picks import Picked
+
+        said = about_curation(release, picking.pool, picking.rule, picking.seed)
+        paths[ATTESTATION] = Path(out) / ATTESTATION
+        attest(
+            Picked.of(picks.ids, picks.scores.tolist()), said, paths[ATTESTATION], opening, signer
+        )
+        lines.append(f"attest:  {paths[ATTESTATION]}; {opening} proves it, keep it")
     if as_json:
         files = {name.split(".")[0]: str(path) for name, path in paths.items()}
         counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool}
@@ -85,3 +115,18 @@ def curate(
     lines.append(f"card:    {paths['card.md']}")
     for line in lines:
         click.echo(line)
+
+
+def _signer(opening: Path | None, key_file: Path | None, out: Path) -> "Ed25519PrivateKey | None":
+    """Who signs; bad places for secrets are told before anything is booked."""
+    from curation_audit.checks import InputError
+    from curation_audit.integrity.attestation import check_opening
+    from curation_audit.integrity.keys import read_private_key
+
+    if opening is not None:
+        check_opening(opening, out)
+    if key_file is None:
+        return None
+    if opening is None:
+        raise InputError("--sign", "is given without --attest", "add --attest FILE")
+    return read_private_key(key_file, outside=out)

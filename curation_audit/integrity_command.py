@@ -71,19 +71,21 @@ def sign(run: Path, key_file: Path) -> None:
 def verify(path: Path, key_file: Path | None, as_json: bool) -> int:
     """Check hashes and signature, and compute the numbers again from what is stored.
 
-    PATH is a run folder or its release folder. Exits with 1 if something is wrong, and says
-    what could not be checked.
+    PATH is a run folder, its release folder, a folder that 'curate' wrote, a release.npz, or a
+    card of somebody else (JSON or YAML) that claims differential privacy. Exits with 1 if
+    something is wrong, and says what could not be checked.
 
     \b
     Examples:
       curation-audit verify runs/med --key sign.pem.pub
       curation-audit verify received/release --key sign.pem.pub --json
+      curation-audit verify their_deployment.yaml
     """  # noqa: D301
     from curation_audit.integrity.keys import read_public_key
-    from curation_audit.integrity.verify import verify_run
+    from curation_audit.integrity.verify_any import verify_any
 
     key = None if key_file is None else read_public_key(key_file)
-    return show(verify_run(path, key), as_json=as_json)
+    return show(verify_any(path, key), as_json=as_json)
 
 
 def show(checked: "Checked", *, as_json: bool) -> int:

@@ -21,6 +21,7 @@ from curation_audit.integrity.findings import (
 from curation_audit.results import Adjacency
 
 MOST_EVENTS: Final = 1000
+MOST_SHOWN: Final = 3
 MOST_STEPS: Final = 10_000_000
 LOOSE: Final = 0.01
 """A claim that much larger than the accountant's, relatively, is told as loose; it still holds."""
@@ -75,18 +76,25 @@ def _check_steps(steps: int) -> None:
 
 
 def check_guarantee(
-    events: tuple[Event, ...], adjacency: object, epsilon: float, delta: float
+    events: tuple[Event, ...],
+    adjacency: object,
+    epsilon: float,
+    delta: float,
+    slack: float = RELATIVE,
 ) -> Finding:
     """A printed (epsilon, delta) against what the accountant makes of the events.
 
-    A smaller epsilon is wrong; a larger one is loose, and true.
+    An epsilon that is smaller by more than ``slack``, relatively, is wrong; a larger one is loose,
+    and true.
     """
     if adjacency not in get_args(Adjacency):
         return unchecked("epsilon", "no adjacency is stated that the accountant knows")
     known: Adjacency = adjacency  # type: ignore[assignment]  # as just checked
     computed = guarantee_of(events, known).epsilon_at(delta)
-    told = f"claimed {epsilon:.6g}, the accountant says {computed:.6g} at delta {delta:g} ({known})"
-    if not epsilon >= computed * (1 - RELATIVE):
+    of = "; ".join(one.line() for one in events[:MOST_SHOWN])
+    told = f"claimed {epsilon:.6g}, the accountant says {computed:.6g} at delta {delta:g}, {known}"
+    told += f" ({of})"
+    if not epsilon >= computed * (1 - slack):
         return failed("epsilon", told)
     if epsilon > computed * (1 + LOOSE):
         return passed("epsilon", f"{told}: loose, and true")

@@ -53,12 +53,12 @@ def make_keys(path: Path, passphrase: str | None) -> tuple[Path, str]:
     public = key.public_key()
     private_pem = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, cipher)
     public_pem = public.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
-    _write_new(path, private_pem, 0o600)
-    _write_new(public_path, public_pem, 0o644)
+    write_new(path, private_pem, 0o600)
+    write_new(public_path, public_pem, 0o644)
     return public_path, key_id(public)
 
 
-def _write_new(path: Path, payload: bytes, mode: int) -> None:
+def write_new(path: Path, payload: bytes, mode: int) -> None:
     """Write a file that must not be there; it never has a wider mode, not for a moment."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

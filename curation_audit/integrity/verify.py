@@ -24,12 +24,19 @@ NEVER: Final = (
 )
 
 
+UNSIGNED: Final = "integrity only, signer unknown (--key pins the signer)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What was looked at, and what it came to; ``pinned`` is the id of the key that was given."""
+    """What was looked at, and what it came to.
+
+    ``pinned``: the id of the key that was given. ``unsigned``: what may be said at most without.
+    """
 
     findings: tuple[Finding, ...]
     pinned: str | None
+    unsigned: str = UNSIGNED
 
     @property
     def failures(self) -> tuple[Finding, ...]:
@@ -49,7 +56,7 @@ class Checked:
         if self.failures:
             return f"FAILED: {len(self.failures)} of {len(self.findings)} checks{beyond}"
         if self.pinned is None:
-            return f"integrity only, signer unknown{beyond}; give --key to pin the signer"
+            return f"{self.unsigned}{beyond}"
         return f"verified: signed by the key {self.pinned}{beyond}"
 
 
