@@ -172,7 +172,9 @@ def _protection(plan: AuditPlan) -> dict[str, Any] | None:
     if plan.protection is None:
         return None
     own: dict[str, Any] = to_plain(plan.protection)
-    return own | {"coded_events": [encoded(event) for event in plan.events]}
+    if plan.events:
+        own["coded_events"] = [encoded(event) for event in plan.events]
+    return own
 
 
 def _size_limitation(plan: AuditPlan, game: Game) -> str:

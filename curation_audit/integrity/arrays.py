@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from curation_audit.checks import InputError
+from curation_audit.integrity.folders import open_file
 
 MOST_ARRAYS: Final = 4096
 MOST_HEADER: Final = 1 << 14
@@ -22,7 +23,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         InputError: for anything else.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             return {
                 info.filename.removesuffix(".npy"): _array(archive, info)
                 for info in _members(archive)

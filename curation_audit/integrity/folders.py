@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from curation_audit.checks import InputError
 
@@ -25,9 +26,7 @@ def read_small(path: Path, most_bytes: int, hint: str = "") -> bytes:
         InputError: for a file that is missing, no file, too large or unreadable.
     """
     try:
-        with open(path, "rb", opener=_no_wait) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(str(path), "is no file", hint)
+        with open_file(path) as file:
             payload = file.read(most_bytes + 1)
     except FileNotFoundError:
         raise InputError(str(path), "is not there", hint) from None
@@ -38,9 +37,19 @@ def read_small(path: Path, most_bytes: int, hint: str = "") -> bytes:
     return payload
 
 
-def _no_wait(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A regular file to read from; a pipe is not waited for.
+
+    Raises:
+        InputError: for a pipe, a device or a folder.
+        OSError: for what cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(str(path), "is no file")
+        yield file
 
 
 def parsed_json(payload: bytes, where: str) -> Any:

@@ -24,6 +24,7 @@ from curation_audit.observations import Stage
 from curation_audit.results import Adjacency, StageResult, to_plain
 from curation_audit.streams import Streams
 
+RULE: Final = ("stage", "metric", "bound", "above")
 WORDS: Final = ("title", "source", "needs", "reason")
 """What says what an attack is: versions of the tool word it differently."""
 
@@ -65,32 +66,61 @@ def recompute(report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> It
     if not np.array_equal(drawn, arrays["inclusion"]):
         yield failed("coins", "who was in which shadow does not follow from the seed")
         return
+    yield from _settings(report, terms)
     yield passed("coins", f"{drawn.shape[0]} shadows of {drawn.shape[1]} candidates, by the seed")
     with one_thread():
         yield from _judged_again(report, arrays, terms, _game(drawn, arrays, terms), names)
 
 
 def terms_of(report: Mapping[str, Any], n_claims: int) -> StoredTerms:
-    """The settings that judging needs, from the report."""
-    configuration = report["configuration"]
-    attack, told = configuration["attack"], configuration.get("report", {}).get("policy", [])
+    """The settings that judging needs, as the results state them."""
     bounds = report["bounds"]
     return StoredTerms(
         seed=report["seed"],
-        attack=AttackSettings(
-            shadows=report["design"]["n_shadows"],
-            fpr=tuple(attack["fpr"]),
-            confidence=attack["confidence"],
-            delta=attack["delta"],
-            estimand=attack.get("estimand", "these candidates"),
-        ),
+        attack=_attack_settings(report),
         threat=Threat(knows=tuple(report["threat"]["knows"])),
         stages=tuple(one["stage"] for one in report["stages"] if one["status"] == "attacked"),
-        policy=tuple(PolicyRule(**line) for line in told),
+        policy=tuple(PolicyRule(**{key: line[key] for key in RULE}) for line in report["policy"]),
         claim=claim_of(report),
         n_claims=n_claims,
         scorer=Played(adjacency=bounds[0]["adjacency"] if bounds else "add_remove"),
     )
+
+
+def _attack_settings(report: Mapping[str, Any]) -> AttackSettings:
+    shadows = report["design"]["n_shadows"]
+    measured = [
+        attack["metrics"]
+        for stage in report["stages"]
+        for attack in stage["attacks"]
+        if attack["metrics"] is not None
+    ]
+    if not measured:
+        return AttackSettings(shadows=shadows)
+    first, bounds = measured[0], report["bounds"]
+    return AttackSettings(
+        shadows=shadows,
+        fpr=tuple(point["fpr"] for point in first["tpr_at_fpr"]),
+        confidence=first["auc"]["confidence"],
+        delta=bounds[0]["results"][0]["delta"],
+        estimand=first["auc_estimand"],
+    )
+
+
+def _settings(report: Mapping[str, Any], terms: StoredTerms) -> Iterator[Finding]:
+    """The settings of the results against those of the configuration, where it holds them."""
+    attack = report["configuration"].get("attack")
+    if attack is None:
+        yield unchecked("settings", "the pipeline came from Python: no configuration states them")
+        return
+    told = {"confidence": attack["confidence"], "delta": attack["delta"]}
+    told |= {"fpr": sorted(attack["fpr"]), "shadows": attack["shadows"]}
+    lines = report["configuration"].get("report", {}).get("policy", [])
+    told["policy"] = [[line["stage"], line["metric"], line["above"]] for line in lines]
+    of = terms.attack
+    used = {"confidence": of.confidence, "delta": of.delta, "fpr": sorted(of.fpr)}
+    used |= {"shadows": of.shadows, "policy": [[r.stage, r.metric, r.above] for r in terms.policy]}
+    yield compared("settings", told, used, "confidence, delta, rates and policy as configured")
 
 
 def _attacks_run(report: Mapping[str, Any]) -> list[tuple[str, Stage]]:
