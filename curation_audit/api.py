@@ -158,7 +158,6 @@ class Pipeline:
             rule=made.rule,
             claim=made.claim,
             protection=made.protection,
-            events=made.events,
             configuration={**plan.configuration, "protect": describe_protection(settings)},
         )
 

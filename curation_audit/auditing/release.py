@@ -23,7 +23,6 @@ from curation_audit.auditing.evidence import AttackEvidence, Game
 from curation_audit.auditing.judge import CONTROLS_LEVEL
 from curation_audit.auditing.plan import AuditPlan, design_warnings, smallest_fpr
 from curation_audit.auditing.planting import n_targets, planting_warnings
-from curation_audit.dp.event_codec import encoded
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.report import SCHEMA_VERSION, validate_report
 from curation_audit.report.numbers import headline_numbers
@@ -109,7 +108,7 @@ def build_report(
             "policy": policy,
             "bounds": bounds,
             "claim": claim,
-            "protection": _protection(plan),
+            "protection": plan.protection,
             "verdict": verdict,
             "warnings": [
                 *plan.data.warnings,
@@ -165,16 +164,6 @@ def _design(plan: AuditPlan, curations: Curations, game: Game) -> dict[str, Any]
             "targets": n_targets(plan),
         },
     }
-
-
-def _protection(plan: AuditPlan) -> dict[str, Any] | None:
-    """How the curation was made private, with its events for an accountant of somebody else."""
-    if plan.protection is None:
-        return None
-    own: dict[str, Any] = to_plain(plan.protection)
-    if plan.events:
-        own["coded_events"] = [encoded(event) for event in plan.events]
-    return own
 
 
 def _size_limitation(plan: AuditPlan, game: Game) -> str:

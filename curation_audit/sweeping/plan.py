@@ -206,7 +206,6 @@ def protected(base: AuditPlan, settings: SweepSettings, point: Point) -> AuditPl
         rule=made.rule,
         claim=made.claim,
         protection=made.protection,
-        events=made.events,
         threat=dataclasses.replace(base.threat, observes=seen),
         configuration=_configured(base, own),
     )

@@ -266,7 +266,7 @@ def test_a_word_or_a_count_that_does_not_follow_is_found(run, change, check):
 
 def test_a_text_that_is_not_what_the_report_says_is_found_without_a_manifest(run):
     path = run / "release" / "report.md"
-    path.write_text(path.read_text().replace("leak", "lack"))
+    path.write_text(path.read_text().replace("shadow", "meadow"))
     assert failures(verify_run(run, None)) == {"report.md"}
 
 

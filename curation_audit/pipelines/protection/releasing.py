@@ -6,7 +6,6 @@ from typing import Any, Final
 import numpy as np
 
 from curation_audit.checks import InputError
-from curation_audit.dp.event_codec import encoded
 from curation_audit.dp.noise import SecureNoise, on_grid
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.protect import Protected
@@ -119,7 +118,7 @@ def _facts(protected: Protected) -> dict[str, Any]:
         "delta": of.delta,
         "covers": list(of.covers),
         "events": list(of.events),
-        "coded_events": [encoded(event) for event in protected.events],
+        "coded_events": None if of.coded_events is None else list(of.coded_events),
         "sensitivities": list(of.sensitivities),
         "assumptions": dict(of.assumptions),
         "tuning": of.tuning,
