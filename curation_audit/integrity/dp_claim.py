@@ -52,9 +52,11 @@ def events_of(coded: object) -> tuple[Event, ...]:
     Raises:
         InputError: for something else.
     """
-    if not isinstance(coded, Sequence) or isinstance(coded, str) or len(coded) > MOST_EVENTS:
-        raise InputError("events", "are no list of events", f"expected at most {MOST_EVENTS}")
+    if not isinstance(coded, Sequence) or isinstance(coded, str):
+        raise InputError("events", "are no list of events")
     try:
+        if _count(coded) > MOST_EVENTS:
+            raise InputError("events", "are too many", f"expected at most {MOST_EVENTS}")
         events = tuple(decoded(one) for one in coded)
     except (ValueError, RecursionError) as error:
         told = str(error) if isinstance(error, ValueError) else "nested too deep"
@@ -62,6 +64,12 @@ def events_of(coded: object) -> tuple[Event, ...]:
     for one in events:
         _check_steps(_steps(one))
     return events
+
+
+def _count(coded: Sequence[object]) -> int:
+    """How many events there are, with those that others are made of."""
+    inner = [one.get("events") for one in coded if isinstance(one, Mapping)]
+    return len(coded) + sum(_count(one) for one in inner if isinstance(one, list))
 
 
 def _steps(event: Event) -> int:

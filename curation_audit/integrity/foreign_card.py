@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from curation_audit.checks import InputError
+from curation_audit.config.tree import read_tree
 from curation_audit.dp.events import Event, Gaussian, PoissonGaussian, Zcdp
 from curation_audit.integrity.dp_claim import check_guarantee, events_of
 from curation_audit.integrity.findings import Finding, failed, passed, unchecked
@@ -104,19 +103,13 @@ ADJACENCIES: Final[dict[str, Adjacency]] = {
 
 
 def read_card(path: Path) -> Mapping[str, Any]:
-    """The tree of a JSON or YAML file (safe YAML only).
+    """The tree of a JSON file, or of a YAML file without tags, aliases and repeated keys.
 
     Raises:
         InputError: for a file that is no mapping.
     """
     payload = read_small(path, MOST_BYTES)
-    if path.suffix == ".json":
-        tree = parsed_json(payload, str(path))
-    else:
-        try:
-            tree = yaml.safe_load(payload)
-        except (yaml.YAMLError, RecursionError, ValueError):
-            raise InputError(str(path), "is no YAML") from None
+    tree = parsed_json(payload, str(path)) if path.suffix == ".json" else read_tree(path).root
     if not isinstance(tree, Mapping):
         raise InputError(str(path), "holds no card", "expected names and values")
     within = tree.get("deployment")
@@ -174,7 +167,7 @@ def _stated(
             yield passed(name, f"{value:g}")
     if epsilon is None:
         yield unchecked("epsilon", "missing: the number that everything else is about")
-    if delta is None and "pure" not in str(definition).lower():
+    if delta is None and not (isinstance(definition, str) and "pure" in definition.lower()):
         yield unchecked("delta", "missing: without it an epsilon says nothing, but for pure DP")
     if isinstance(delta, float) and delta >= 1:
         yield failed("delta", f"{delta:g} guarantees nothing: it must be below 1")
@@ -196,7 +189,7 @@ def _accounted(
         yield unchecked("accounting", "epsilon and delta must be numbers to be compared")
         return
     told = found_at(card, FIELDS[2].places)
-    known = ADJACENCIES.get(str(told).strip().lower())
+    known = ADJACENCIES.get(told.strip().lower()) if isinstance(told, str) else None
     if known is None:
         yield unchecked("accounting", "the adjacency is none that the accountant knows")
         return
@@ -225,6 +218,8 @@ def _events(card: Mapping[str, Any]) -> tuple[Event, ...] | None:
     return (Zcdp(rho=rho, what="the card"),) if isinstance(rho, float) else None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: str | list[Any] | Mapping[str, Any] | bool) -> str:
+    if isinstance(value, list | Mapping):
+        return f"{len(value)} entries"
     told = " ".join(str(value).split())
     return told if len(told) <= 80 else f"{told[:77]}..."

@@ -101,6 +101,7 @@ def nested(depth):
         "x", 3, [{}], [{"kind": "pickle"}], [{"kind": "gaussian", "mu": -1, "what": ""}],
         [{"kind": "gaussian", "mu": 1.0, "what": "x", "more": 1}],
         [encoded(GAUSSIAN[0])] * 1001, [nested(100_000)],
+        [{"kind": "repeat_and_select", "events": [encoded(GAUSSIAN[0])] * 1000}],
         [encoded(PoissonGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=10**8, what="x"))],
     ],
 )  # fmt: skip
@@ -266,6 +267,8 @@ def test_pure_dp_needs_no_delta():
         ("a.json", '{"steps": 1e12, "noise_multiplier": 1, "sampling_rate": 1}'),
         ("a.json", '{"steps": 10, "noise_multiplier": 0, "sampling_rate": 1}'),
         ("a.json", '{"coded_events": {"a": 1}}'),
+        ("a.yaml", "a: &a [x, x]\nb: &b [*a, *a]\ndefinition: [*b, *b]"),
+        ("a.yaml", "unit: a\nunit: b"),
     ],
 )  # fmt: skip
 def test_what_is_no_card_ends_in_one_line(tmp_path, command, name, text):
