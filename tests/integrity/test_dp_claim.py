@@ -2,8 +2,8 @@
 
 import json
 import math
-import shutil
 
+import numpy as np
 import pytest
 import yaml
 from scipy.stats import norm
@@ -16,7 +16,8 @@ from curation_audit.integrity.dp_claim import check_guarantee, check_protection,
 from curation_audit.integrity.foreign_card import FIELDS, check_card, read_card
 from curation_audit.integrity.verify import verify_run
 from curation_audit.integrity.verify_any import verify_any
-from tests.integrity.finished import make_run, report_of, write_report
+from curation_audit.storage import pack_arrays, unpack_arrays
+from tests.integrity.finished import report_of, write_report
 
 GAUSSIAN = (Gaussian(mu=0.5, what="mean"),)
 DELTA = 1e-5
@@ -114,22 +115,8 @@ def test_events_that_are_none_or_too_many_are_refused(coded):
 # --- reports of private runs
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("private")
-    make_run(folder / "run", private=True, key=folder / "id.key")
-    (folder / "run" / "release" / "report.html").unlink()
-    return folder / "run"
-
-
-@pytest.fixture
-def run(made, tmp_path):
-    shutil.copytree(made, tmp_path / "run", ignore=shutil.ignore_patterns("cache"))
-    return tmp_path / "run"
-
-
-def test_a_private_run_holds_what_an_accountant_needs(run):
-    checked = verify_run(run, None)
+def test_a_private_run_holds_what_an_accountant_needs(private_run):
+    checked = verify_run(private_run, None)
     assert failures(checked.findings) == set()
     fine = {one.check for one in checked.findings if one.status == "ok"}
     assert {"epsilon", "ledger", "claimed ceilings", "claim", "settings"} - fine == {"settings"}
@@ -147,20 +134,29 @@ def test_a_private_run_holds_what_an_accountant_needs(run):
         (lambda report: report["claim"]["stages"][0].update(pair_share_low=0.4), "claim"),
     ],
 )
-def test_a_wrong_claim_of_a_report_is_found(run, change, wrong):
-    report = report_of(run)
+def test_a_wrong_claim_of_a_report_is_found(private_run, change, wrong):
+    report = report_of(private_run)
     change(report)
-    write_report(run, report)
-    assert wrong in failures(verify_run(run, None).findings)
+    write_report(private_run, report)
+    assert wrong in failures(verify_run(private_run, None).findings)
 
 
-def test_a_wrong_epsilon_in_a_card_is_found(run):
-    path = run / "release" / "card.md"
-    epsilon = f"{report_of(run)['protection']['epsilon']:.3f}"
+def test_a_claim_that_shares_its_confidence_with_others_is_judged_so(private_run):
+    """The run is one of three of a sweep; as one alone its limits would be others."""
+    path = private_run / "evidence.npz"
+    arrays = unpack_arrays(path.read_bytes())
+    assert arrays["n_claims"] == 3
+    path.write_bytes(pack_arrays(arrays | {"n_claims": np.array(1)}))
+    assert failures(verify_run(private_run, None).findings) == {"claim"}
+
+
+def test_a_wrong_epsilon_in_a_card_is_found(private_run):
+    path = private_run / "release" / "card.md"
+    epsilon = f"{report_of(private_run)['protection']['epsilon']:.3f}"
     text = path.read_text()
     assert epsilon in text
     path.write_text(text.replace(epsilon, "0.100"))
-    assert failures(verify_run(run, None).findings) == {"card.md"}
+    assert failures(verify_run(private_run, None).findings) == {"card.md"}
 
 
 # --- cards of others
