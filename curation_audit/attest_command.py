@@ -114,7 +114,12 @@ def check(
     attested = read_attestation(attestation)
     key = None if key_file is None else read_public_key(key_file)
     signature = check_signature(attested.envelope, key)
-    answers = check_proofs(read_json(proofs), attested.commitment)
+    try:
+        answers = check_proofs(read_json(proofs), attested.commitment)
+    except InputError as error:  # proofs come from somebody else: none at all is an answer, too
+        line = f"FAILED: {error}"
+        click.echo(json.dumps({"conclusion": line}, indent=1) if as_json else line)
+        return 1
     asked = [] if ids is None else read_ids(ids)
     open_ = sorted(set(asked) - {one.id for one in answers})
     wrong = [one for one in answers if one.problem is not None]

@@ -51,9 +51,10 @@ def sign(run: Path, key_file: Path) -> None:
       curation-audit sign runs/med --key ~/.config/curation-audit/sign.pem
     """  # noqa: D301
     from curation_audit.integrity.keys import key_id, read_private_key
-    from curation_audit.integrity.manifest import sign_run
+    from curation_audit.integrity.manifest import check_finished, sign_run
     from curation_audit.storage import locked
 
+    check_finished(run)
     key = read_private_key(key_file, outside=run)
     with locked(run):
         path = sign_run(run, key)

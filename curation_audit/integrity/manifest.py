@@ -43,12 +43,17 @@ def sign_run(run: Path, key: "Ed25519PrivateKey") -> Path:
     return path
 
 
-def manifest_of(run: Path, signed: str) -> Statement:
-    """What is to be signed; ``signed`` is the time, in the signer's word."""
-    release = run / "release"
-    if not (release / "report.json").is_file():
+def check_finished(run: Path) -> None:
+    """Raise ``InputError`` for a folder without a report."""
+    if not (run / "release" / "report.json").is_file():
         hint = "run 'curation-audit attack' first, and name its folder"
         raise InputError(str(run), "found no release/report.json", hint)
+
+
+def manifest_of(run: Path, signed: str) -> Statement:
+    """What is to be signed; ``signed`` is the time, in the signer's word."""
+    check_finished(run)
+    release = run / "release"
     report, _ = read_report(release / "report.json")
     files = files_below(release, but=(ENVELOPE,))
     for name in files:

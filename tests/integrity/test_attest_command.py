@@ -82,8 +82,13 @@ def test_a_changed_proof_or_attestation_is_found(picked, command, tmp_path):
     assert "another row's" in out
     tree["leaves"][0]["score"] = 99.0
     (tmp_path / "wrong.json").write_text(json.dumps(tree))
-    code, _, err = command("attest", "check", folder, tmp_path / "wrong.json")
-    assert (code, len(err.splitlines())) == (2, 1)
+    code, out, err = command("attest", "check", folder, tmp_path / "wrong.json")
+    assert (code, err) == (1, "")
+    assert "FAILED: proofs: show a leaf" in out
+    (tmp_path / "wrong.json").write_text("{")
+    code, out, _ = command("attest", "check", folder, tmp_path / "wrong.json", "--json")
+    assert code == 1
+    assert json.loads(out)["conclusion"].startswith("FAILED")
     path = folder / "attestation.dsse.json"
     path.write_text(path.read_text().replace('"payload": "ey', '"payload": "fy'))
     assert command("attest", "check", folder, proofs)[0] == 2

@@ -256,6 +256,7 @@ def test_bad_input_of_the_commands_is_one_line(run, command, tmp_path):
         (("sign", run, "--key", inside), "lies inside"),
         (("sign", run, "--key", f"{key}.pub"), "can be read by others"),
         (("sign", run, "--key", tmp_path / "none"), "is not there"),
+        (("sign", tmp_path / "none", "--key", key), "found no release"),
         (("verify", run, "--key", key), "is a private key"),
         (("verify", tmp_path / "none"), "no such folder"),
         (("verify", tmp_path), "found no release"),
@@ -264,3 +265,4 @@ def test_bad_input_of_the_commands_is_one_line(run, command, tmp_path):
         assert code == 2, arguments
         assert len(err.splitlines()) == 1
         assert told in err
+    assert not (tmp_path / "none").exists()
