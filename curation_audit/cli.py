@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from curation_audit.attest_command import attest
 from curation_audit.checks import InputError
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
+from curation_audit.integrity_command import keygen, sign, verify
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
 from curation_audit.tune_command import tune
@@ -46,10 +48,8 @@ def cli() -> None:
     """  # noqa: D301 - click reads the control character, not its escape
 
 
-cli.add_command(curate)
-cli.add_command(forecast)
-cli.add_command(ledger)
-cli.add_command(tune)
+for command in (curate, forecast, ledger, tune, keygen, sign, verify, attest):
+    cli.add_command(command)
 
 
 @cli.command()

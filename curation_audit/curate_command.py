@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
 from curation_audit.dp.tiers import ReleaseTier
 from curation_audit.options import pipeline_option, set_option
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from curation_audit.auditing.plan import AuditPlan
 
 MOST_BACKGROUND: Final = 100_000
 """Rows of the pool that a mechanism looks at; a larger pool is scored as a stream."""
@@ -40,6 +45,20 @@ MOST_BACKGROUND: Final = 100_000
     metavar="FILE",
     help="Pick by this release.npz: neither private rows nor the ledger are looked at.",
 )
+@click.option(
+    "--attest",
+    "opening",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Commit to the picks, too; FILE keeps the secret that proves them, outside of --out.",
+)
+@click.option(
+    "--sign",
+    "key_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Sign the attestation by this key; 'keygen' makes one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 def curate(
@@ -51,6 +70,8 @@ def curate(
     new_version: bool,
     allow_research: bool,
     release_file: str | None,
+    opening: Path | None,
+    key_file: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -61,9 +82,12 @@ def curate(
     picks by the stored release and spends nothing. Where the noise lies on the selection
     (noisy_top_k) the picks alone leave.
     """
+    from curation_audit.checks import InputError
     from curation_audit.config import load_picking, load_plan
     from curation_audit.console_progress import choose_progress
-    from curation_audit.curating import draw_picks, draw_release, pick, write_kept, write_picks
+    from curation_audit.curating import draw_release, pick, write_picks
+    from curation_audit.integrity.attestation import ATTESTATION, about_curation, attest
+    from curation_audit.integrity.picks import Picked
     from curation_audit.releases.release import Release
     from curation_audit.storage import locked
 
@@ -73,16 +97,16 @@ def curate(
     picking = load_picking(pipeline, settings)
     with locked(Path(out)):  # a bad folder is told before anything is booked
         pass
+    signer = _signer(opening, key_file, Path(out))
     if picking.noisy and release_file is None:
+        if opening is not None:
+            hint = "run attest commit on the ids that were picked"
+            raise InputError("--attest", "is for picks by scores that a release covers", hint)
         plan = load_plan(pipeline, settings)
-        kept = draw_picks(plan, new_version=new_version)
-        told, lines = _spent(plan.ledger, "query", booked=kept.booked)
-        n_pool = len(plan.data.pool)
-        paths = write_kept(Path(out), kept, n_pool)
-        counts = {"n_picked": len(kept.ids), "n_pool": n_pool, "n_unscored": 0}
-        _tell(as_json, paths, counts, told | {"noise_tier": kept.facts["noise_tier"]}, lines)
+        _tell_noisy(plan, Path(out), new_version=new_version, as_json=as_json)
         return
-    told, lines = {}, [f"release: {release_file}: nothing was spent"]
+    told: dict[str, Any] = {}
+    lines = [f"release: {release_file}: nothing was spent"]
     if release_file is not None:
         release = Release.load(release_file)
     else:
@@ -97,8 +121,26 @@ def curate(
     progress = choose_progress(quiet=quiet, json_logs=False)
     picks = pick(release, picking.pool, picking.rule, picking.seed, progress)
     paths = write_picks(Path(out), release, picks)
+    if opening is not None:
+        said = about_curation(release, picking.pool, picking.rule, picking.seed)
+        paths[ATTESTATION] = Path(out) / ATTESTATION
+        picked = Picked.of(picks.ids, picks.scores.tolist())
+        attest(picked, said, paths[ATTESTATION], opening, signer)
+        lines.append(f"attest:  {paths[ATTESTATION]}; {opening} proves it, keep it")
     counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool, "n_unscored": picks.n_unscored}
     _tell(as_json, paths, counts, told, lines)
+
+
+def _tell_noisy(plan: "AuditPlan", out: Path, *, new_version: bool, as_json: bool) -> None:
+    """Picks alone, under noise on the selection."""
+    from curation_audit.curating import draw_picks, write_kept
+
+    kept = draw_picks(plan, new_version=new_version)
+    told, lines = _spent(plan.ledger, "query", booked=kept.booked)
+    n_pool = len(plan.data.pool)
+    counts = {"n_picked": len(kept.ids), "n_pool": n_pool, "n_unscored": 0}
+    told["noise_tier"] = kept.facts["noise_tier"]
+    _tell(as_json, write_kept(out, kept, n_pool), counts, told, lines)
 
 
 def _spent(ledger: Path | None, what: str, *, booked: bool) -> tuple[dict[str, Any], list[str]]:
@@ -133,3 +175,18 @@ def _tell(
     lines.append(f"card:    {paths['card.md']}")
     for line in lines:
         click.echo(line)
+
+
+def _signer(opening: Path | None, key_file: Path | None, out: Path) -> "Ed25519PrivateKey | None":
+    """Who signs; bad places for secrets are told before anything is booked."""
+    from curation_audit.checks import InputError
+    from curation_audit.integrity.attestation import check_opening
+    from curation_audit.integrity.keys import read_private_key
+
+    if opening is not None:
+        check_opening(opening, out)
+    if key_file is None:
+        return None
+    if opening is None:
+        raise InputError("--sign", "is given without --attest", "add --attest FILE")
+    return read_private_key(key_file, outside=out)

@@ -12,9 +12,9 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import filelock
 import numpy as np
@@ -56,11 +56,26 @@ def write_atomically(path: Path, payload: bytes, mode: int = 0o644) -> None:
     Raises:
         OSError: if the disk is full or the folder cannot be written; ``path`` stays as it was.
     """
+    _atomically(path, lambda file: file.write(payload), mode)
+
+
+def write_arrays_atomically(
+    path: Path, arrays: Mapping[str, np.ndarray], mode: int = 0o644
+) -> None:
+    """Write what ``pack_arrays`` gives, one array after another: no copy of all is held.
+
+    Raises:
+        OSError: as ``write_atomically``.
+    """
+    _atomically(path, lambda file: _write_arrays(file, arrays), mode)
+
+
+def _atomically(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(payload)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -89,14 +104,18 @@ def _flush_folder(folder: Path) -> None:
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     """An npz with fixed dates, the same bytes for the same arrays."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    _write_arrays(buffer, arrays)
+    return buffer.getvalue()
+
+
+def _write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in sorted(arrays.items()):
             member = io.BytesIO()
             np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
             archive.writestr(
                 zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue()
             )
-    return buffer.getvalue()
 
 
 def unpack_arrays(payload: bytes) -> dict[str, np.ndarray]:

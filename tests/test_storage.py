@@ -29,6 +29,7 @@ from curation_audit.storage import (
     pack_arrays,
     read_or_make_key,
     unpack_arrays,
+    write_arrays_atomically,
     write_atomically,
 )
 
@@ -42,6 +43,19 @@ def mode(path: Path) -> int:
 
 def full_disk(*_args, **_kwargs):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_arrays_written_one_by_one_are_those_packed_together(tmp_path, monkeypatch):
+    path = tmp_path / "evidence.npz"
+    write_arrays_atomically(path, ARRAYS, mode=0o600)
+    assert path.read_bytes() == pack_arrays(ARRAYS)
+    assert mode(path) == 0o600
+    with monkeypatch.context() as broken:
+        broken.setattr(storage.os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            write_arrays_atomically(path, {"scores": np.zeros(3)})
+    assert path.read_bytes() == pack_arrays(ARRAYS)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace", "open"])

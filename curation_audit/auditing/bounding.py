@@ -21,7 +21,8 @@ from curation_audit.auditing.choice import (
     reads_coins,
 )
 from curation_audit.auditing.evidence import AttackEvidence, Game
-from curation_audit.auditing.plan import AttackSettings, AuditPlan
+from curation_audit.auditing.plan import AttackSettings
+from curation_audit.auditing.terms import Terms as AuditTerms
 from curation_audit.dp.claims import Claim
 from curation_audit.observations import Stage
 from curation_audit.results import (
@@ -135,14 +136,16 @@ class Terms:
 
 
 def judge_bounds(
-    plan: AuditPlan, found: Sequence[AttackEvidence], game: Game
+    plan: AuditTerms, found: Sequence[AttackEvidence], game: Game
 ) -> tuple[StageBounds, ...]:
     """The bounds of every stage at which an attack ran."""
     every = (stage_bounds(plan, stage, found, game) for stage in plan.stages)
     return tuple(one for one in every if one is not None)
 
 
-def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) -> ClaimResult | None:
+def judge_claim(
+    plan: AuditTerms, found: Sequence[AttackEvidence], game: Game
+) -> ClaimResult | None:
     """The plan's claim against two limits at every stage, which hold together for all of them.
 
     Both are declared beforehand and need no hypothesis beside the claim: the pair mean tests the
@@ -174,7 +177,7 @@ def judge_claim(plan: AuditPlan, found: Sequence[AttackEvidence], game: Game) ->
     return _beside(plan.claim, delta, settings, tuple(stages))
 
 
-def _limits(plan: AuditPlan, delta: float) -> dict[Stage, tuple[float, float]]:
+def _limits(plan: AuditTerms, delta: float) -> dict[Stage, tuple[float, float]]:
     """The pair share and the epsilon that are claimed of each stage, worked out once a claim."""
     of_stage = {stage: plan.claim_at(stage) for stage in plan.stages}
     claims = {id(one): one for one in of_stage.values() if one is not None}
@@ -182,7 +185,7 @@ def _limits(plan: AuditPlan, delta: float) -> dict[Stage, tuple[float, float]]:
     return {stage: limits[id(one)] for stage, one in of_stage.items() if one is not None}
 
 
-def _coinless(plan: AuditPlan, able: Sequence[AttackEvidence], game: Game) -> Chosen | None:
+def _coinless(plan: AuditTerms, able: Sequence[AttackEvidence], game: Game) -> Chosen | None:
     """The best attack that reads no coin of a row, if there is one."""
     return choose([one for one in able if not reads_coins(plan, one.attack)], game)
 
@@ -210,7 +213,7 @@ def _beside(
 
 
 def stage_bounds(
-    plan: AuditPlan, stage: Stage, found: Sequence[AttackEvidence], game: Game
+    plan: AuditTerms, stage: Stage, found: Sequence[AttackEvidence], game: Game
 ) -> StageBounds | None:
     """All bounds at one stage; ``None`` where no attack could run.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from curation_audit.attacks.base import Attack
 from curation_audit.auditing.evidence import AttackEvidence, Game
-from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.terms import Terms
 from curation_audit.observations import Stage
 from curation_audit.statistics.bounds import (
     Counts,
@@ -74,7 +74,7 @@ def attacks_at(stage: Stage, found: Sequence[AttackEvidence]) -> list[AttackEvid
     return [one for one in found if one.stage == stage and one.fitted is not None]
 
 
-def reads_coins(plan: AuditPlan, attack: Attack) -> bool:
+def reads_coins(plan: Terms, attack: Attack) -> bool:
     """Whether evidence for a candidate may depend on the other coins of the same row.
 
     An attack that is made of others reads what any of them reads.

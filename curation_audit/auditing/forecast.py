@@ -121,8 +121,8 @@ def forecast(plan: AuditPlan) -> Forecast:
     run = [name for name in missing if not missing[name]]
     n_planted = n_targets(plan) * Fingerprint().rows_per_target if plants(plan) else 0
     n_families = 4 if n_planted else 2
-    # on shadows, null and permuted coins, of the fit block; the first again in evidence.npz
-    evidence_bytes = 5 * 8 * n_shadows * data.private.n_candidates * len(run)
+    # on shadows, null and permuted coins, of the fit block; in the cache and in evidence.npz
+    evidence_bytes = 2 * 4 * 8 * n_shadows * data.private.n_candidates * len(run)
     return Forecast(
         name=plan.name,
         n_shadows=n_shadows,

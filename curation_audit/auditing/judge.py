@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from curation_audit.auditing.evidence import AttackEvidence, Game
-from curation_audit.auditing.plan import AuditPlan, PolicyRule
+from curation_audit.auditing.plan import PolicyRule
+from curation_audit.auditing.terms import Terms
 from curation_audit.observations import STAGES, Stage
 from curation_audit.results import (
     AttackResult,
@@ -40,7 +41,7 @@ N_REPLICATES = 1000
 
 
 def judge_stage(
-    plan: AuditPlan,
+    plan: Terms,
     stage: Stage,
     found: Sequence[AttackEvidence],
     game: Game,
@@ -61,7 +62,7 @@ def judge_stage(
     )
 
 
-def _measure(plan: AuditPlan, paired: PairedEvidence, inflation: float) -> Metrics:
+def _measure(plan: Terms, paired: PairedEvidence, inflation: float) -> Metrics:
     return measure(
         paired,
         fprs=plan.attack.fpr,
@@ -72,12 +73,12 @@ def _measure(plan: AuditPlan, paired: PairedEvidence, inflation: float) -> Metri
     )
 
 
-def _resamples(plan: AuditPlan, n_pairs: int) -> PairResamples:
+def _resamples(plan: Terms, n_pairs: int) -> PairResamples:
     rng = Streams(plan.seed).generator("pair bootstrap", n_pairs)
     return PairResamples.draw(N_REPLICATES, n_pairs, rng)
 
 
-def _attack_result(plan: AuditPlan, found: AttackEvidence, game: Game) -> AttackResult:
+def _attack_result(plan: Terms, found: AttackEvidence, game: Game) -> AttackResult:
     attack = found.attack
     needs = tuple(sorted(attack.needs))
     if found.evidence is None or found.permuted is None:
@@ -105,7 +106,7 @@ def _attack_result(plan: AuditPlan, found: AttackEvidence, game: Game) -> Attack
 
 
 def _headline(
-    plan: AuditPlan, found: Sequence[AttackEvidence], game: Game, ids: Sequence[str] | None
+    plan: Terms, found: Sequence[AttackEvidence], game: Game, ids: Sequence[str] | None
 ) -> Headline | None:
     """Choose attack and direction by AUC on the first half of the pairs, measure on the rest.
 
@@ -154,8 +155,10 @@ def _not_learnt_from(fitted: Evidence, game: Game) -> PairedEvidence:
     return paired.pairs(slice(min(max(half, n_fit), paired.n_pairs - 2), None))
 
 
-def _subgroups(plan: AuditPlan, paired: PairedEvidence, inflation: float) -> Subgroups | None:
+def _subgroups(plan: Terms, paired: PairedEvidence, inflation: float) -> Subgroups | None:
     """By label where private rows have labels, and by the groups that the user named."""
+    if plan.data is None:
+        return None
     private, rates = plan.data.private, sorted(plan.attack.fpr)
     attributes = list(private.groups.items())
     if private.labels is not None:
@@ -177,7 +180,7 @@ def _inflation(permuted: Evidence, game: Game) -> float:
 
 
 def judge_controls(
-    plan: AuditPlan, found: Sequence[AttackEvidence], game: Game
+    plan: Terms, found: Sequence[AttackEvidence], game: Game
 ) -> tuple[ControlResult, ...]:
     """Test all controls together: two-sided, Bonferroni, family-wise level .001."""
     checks: list[tuple[Control, Stage | None, str, Evidence]] = [
@@ -192,7 +195,7 @@ def judge_controls(
 
 
 def _control(
-    plan: AuditPlan,
+    plan: Terms,
     control: Control,
     stage: Stage | None,
     attack: str,
@@ -210,7 +213,7 @@ def _control(
     return ControlResult(control, stage, attack, auc, p_value, level, p_value >= level)
 
 
-def judge_policy(plan: AuditPlan, stages: Sequence[StageResult]) -> tuple[PolicyResult, ...]:
+def judge_policy(plan: Terms, stages: Sequence[StageResult]) -> tuple[PolicyResult, ...]:
     """Compare every line of ``report.policy`` with the headline attack of its stage.
 
     What could not be measured trips the gate: a gate that nobody looked through is shut.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -45,13 +45,16 @@ from curation_audit.results import (
 )
 from curation_audit.storage import (
     code_digest,
-    pack_arrays,
     read_or_make_key,
     sweep,
+    write_arrays_atomically,
     write_atomically,
 )
 from curation_audit.training.device import resolve_device
 from curation_audit.version import __version__
+
+EVIDENCE_KINDS: Final = ("evidence", "null", "permuted", "fitted")
+"""The arrays of ``AttackEvidence``; each stands in evidence.npz as ``KIND_ATTACK``."""
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow", "matplotlib")
 
@@ -297,18 +300,37 @@ def write_release(
     release.mkdir(parents=True, exist_ok=True)
     sweep(plan.run.out)
     sweep(release)
-    evidence = {one.name: one.evidence for one in found if one.evidence is not None}
-    arrays = {
-        "inclusion": game.inclusion,
-        "candidate": np.array(keyed_ids(plan)),
-        **{f"evidence_{name}": values for name, values in evidence.items()},
-    }
     write_atomically(plan.run.out / "run.json", json_bytes(run))
-    write_atomically(plan.run.out / "evidence.npz", pack_arrays(arrays), mode=0o600)
+    write_arrays_atomically(
+        plan.run.out / "evidence.npz", stored_evidence(plan, found, game), mode=0o600
+    )
     write_atomically(release / "report.json", json_bytes(report))
     forget_renderings(plan.run.out, plan.formats)
     paths = write_renderings(finished_run(plan.run.out), plan.formats)
     return dict(zip(plan.formats, paths, strict=True)).get("html")
+
+
+def stored_evidence(
+    plan: AuditPlan, found: Sequence[AttackEvidence], game: Game
+) -> dict[str, np.ndarray]:
+    """Everything that the numbers of a report are computed from, by name.
+
+    The keyed salt keeps the file's hash, which a manifest publishes, from answering guesses.
+    """
+    salt = hmac.new(id_key(plan), b"salt of the evidence", hashlib.sha256).digest()
+    return {
+        "inclusion": game.inclusion,
+        "blind": game.blind,
+        "n_claims": np.array(plan.n_claims),
+        "candidate": np.array(keyed_ids(plan)),
+        "salt": np.frombuffer(salt, dtype=np.uint8),
+        **{
+            f"{kind}_{one.name}": values
+            for one in found
+            for kind in EVIDENCE_KINDS
+            if (values := getattr(one, kind)) is not None
+        },
+    }
 
 
 def json_bytes(tree: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from curation_audit.results import Adjacency
 
@@ -11,9 +12,10 @@ class Protection:
     """How a curation was made private, in words and numbers for a report.
 
     ``epsilon`` at ``delta`` is ``None`` where there is no noise. ``covers``: the stages that the
-    guarantee speaks of. ``events`` are the ledger's lines, ``sensitivities`` the arguments behind
-    them, ``assumptions`` who vouches for each step outside the mechanism. ``ablation``: run to
-    show that it does not work. ``tuning``: what is known of how settings were chosen.
+    guarantee speaks of. ``events`` are the ledger's lines, ``coded_events`` the events behind them
+    for an accountant (see ``event_codec``), ``sensitivities`` the arguments, ``assumptions`` who
+    vouches for each step outside the mechanism. ``ablation``: run to show that it does not work.
+    ``tuning``: what is known of how settings were chosen.
     """
 
     mechanism: str
@@ -29,6 +31,7 @@ class Protection:
     ablation: bool
     noise_source: str
     tuning: str
+    coded_events: tuple[Mapping[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def readable(report: Any) -> dict[str, Any]:
     if tree["schema_version"] != SCHEMA_VERSION:
         known = ", ".join(str(version) for version in (*UPGRADES, SCHEMA_VERSION))
         raise ValueError(f"schema_version: found {tree['schema_version']}, known are {known}")
-    tree = _completed(tree)
+    tree = _with_coded_events(_completed(tree))
     validate_report(tree)
     return tree
 
@@ -39,6 +39,14 @@ def _completed(report: dict[str, Any]) -> dict[str, Any]:
         stages = [{**one, **alike} if isinstance(one, Mapping) else one for one in claim["stages"]]
         claim = {**claim, "stages": stages}
     return {**report, "claim": claim, "fine_tuning": None}
+
+
+def _with_coded_events(tree: dict[str, Any]) -> dict[str, Any]:
+    """The first reports of version 2 had the events of a protection as text only."""
+    own = tree.get("protection")
+    if not isinstance(own, Mapping) or "coded_events" in own:
+        return tree
+    return {**tree, "protection": {**own, "coded_events": None}}
 
 
 def _from_1(report: dict[str, Any]) -> dict[str, Any]:

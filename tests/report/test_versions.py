@@ -36,6 +36,15 @@ def test_a_report_of_this_version_is_itself(report):
     assert readable(report) == report
 
 
+def test_events_that_were_text_only_are_not_known():
+    report = sample_report()
+    assert report["protection"] is not None
+    before = {**report, "protection": {**report["protection"]}}
+    del before["protection"]["coded_events"]
+    assert readable(before) == report
+    assert "coded_events" not in before["protection"]
+
+
 @pytest.mark.parametrize(
     "report", [{}, [], None, "report", {"schema_version": "1"}, {"schema_version": 99}]
 )

@@ -15,6 +15,7 @@ from curation_audit import checks
 from curation_audit.checks import SettingError
 from curation_audit.dp.calibration import EpsilonTarget, check_delta, noise_multiplier_for
 from curation_audit.dp.claims import Claim
+from curation_audit.dp.event_codec import encoded
 from curation_audit.dp.events import Event, PoissonGaussian
 from curation_audit.dp.ledger import Ledger, guarantee_of, upwards
 from curation_audit.dp.protection import FineTuning, Protection
@@ -315,15 +316,17 @@ def _summary(
 def _jointly(protected: Protected, told: FineTuning, event: Event | None) -> Protection:
     """The curation's protection, as one of everything that is seen: the joint epsilon."""
     own = protected.protection
-    events = (*own.events, NO_LIMIT)
+    events, coded = (*own.events, NO_LIMIT), own.coded_events
     if told.joint_epsilon is not None and event is not None:
         ledger = Ledger(told.adjacency, own.unit, (*protected.events, event))
         events = ledger.lines(told.delta)
+        coded = tuple(encoded(one) for one in ledger.events)
     return replace(
         own,
         mechanism=f"{own.mechanism}, then fine-tuning",
         epsilon=told.joint_epsilon,
         events=events,
+        coded_events=coded,
         sensitivities=(*own.sensitivities, told.sensitivity),
         notes=(*own.notes, told.summary, NOT_RELEASED),
     )

@@ -8,6 +8,7 @@ from curation_audit.checks import SettingError, did_you_mean, one_of
 from curation_audit.dp.calibration import check_delta
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.conditions import assumptions, check_fitted_on
+from curation_audit.dp.event_codec import encoded
 from curation_audit.dp.events import Event
 from curation_audit.dp.ledger import Ledger
 from curation_audit.dp.protection import Protection
@@ -313,6 +314,7 @@ def _described(
         delta=budget.delta,
         covers=("scores", "selection", "model") if private_scorer else ("selection", "model"),
         events=ledger.lines(budget.delta),
+        coded_events=tuple(encoded(event) for event in ledger.events) or None,
         sensitivities=tuple(part.sensitivity for part in (scorer, selection) if part is not None),
         notes=tuple(notes),
         assumptions=_assumptions(settings),

@@ -217,6 +217,7 @@ def facts_of(of: Protection, tier: Tier) -> dict[str, Any]:
         "delta": of.delta,
         "covers": list(of.covers),
         "events": list(of.events),
+        "coded_events": None if of.coded_events is None else list(of.coded_events),
         "sensitivities": list(of.sensitivities),
         "assumptions": dict(of.assumptions),
         "tuning": of.tuning,

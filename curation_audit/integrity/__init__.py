@@ -1,0 +1,1 @@
+"""What others can check without trusting us: signatures, recomputed numbers, attested picks."""

@@ -1,0 +1,286 @@
+"""Printed guarantees against the accountant, in reports, in releases and in cards of others."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import norm
+
+from curation_audit.checks import InputError
+from curation_audit.dp.event_codec import encoded
+from curation_audit.dp.events import Gaussian, PoissonGaussian, Zcdp
+from curation_audit.dp.ledger import Ledger, guarantee_of
+from curation_audit.integrity.dp_claim import check_guarantee, check_protection, events_of
+from curation_audit.integrity.foreign_card import FIELDS, check_card, read_card
+from curation_audit.integrity.verify import verify_run
+from curation_audit.integrity.verify_any import verify_any
+from curation_audit.storage import pack_arrays, unpack_arrays
+from tests.integrity.finished import report_of, write_report
+
+GAUSSIAN = (Gaussian(mu=0.5, what="mean"),)
+DELTA = 1e-5
+EPSILON = guarantee_of(GAUSSIAN, "zero_out").epsilon_at(DELTA)
+
+
+def failures(findings):
+    return {one.check for one in findings if one.status == "failed"}
+
+
+def facts(**changes):
+    ledger = Ledger("zero_out", "patient", GAUSSIAN)
+    return {
+        "epsilon": EPSILON,
+        "delta": DELTA,
+        "unit": "patient",
+        "adjacency": "zero_out",
+        "events": list(ledger.lines(DELTA)),
+        "coded_events": [encoded(one) for one in GAUSSIAN],
+    } | changes
+
+
+def test_the_accountants_epsilon_is_a_known_one():
+    """Balle & Wang 2018: mu = .5 at delta 1e-5, by the closed form of Gaussian DP."""
+    mu, eps = 0.5, EPSILON
+    above, below = norm.cdf(mu / 2 - eps / mu), norm.cdf(-mu / 2 - eps / mu)
+    assert above - math.exp(eps) * below == pytest.approx(DELTA, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("factor", "status", "told"),
+    [(1.0, "ok", ""), (0.999, "failed", "claimed"), (1.0 - 1e-8, "ok", ""), (1.5, "ok", "loose")],
+)
+def test_a_smaller_epsilon_is_wrong_and_a_larger_one_loose(factor, status, told):
+    found = check_guarantee(GAUSSIAN, "zero_out", EPSILON * factor, DELTA)
+    assert found.status == status
+    assert told in found.detail
+    assert ("loose" in found.detail) == (factor == 1.5)
+
+
+def test_no_number_at_all_is_wrong():
+    assert check_guarantee(GAUSSIAN, "zero_out", float("nan"), DELTA).status == "failed"
+    assert check_guarantee(GAUSSIAN, "sideways", 1.0, DELTA).status == "not checked"
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({}, set()),
+        ({"epsilon": EPSILON / 2}, {"epsilon"}),
+        ({"delta": 1e-9}, {"epsilon", "ledger"}),
+        ({"unit": "visit"}, {"ledger"}),
+        ({"adjacency": "add_remove"}, {"ledger"}),
+        ({"events": ["adjacency: zero_out"]}, {"ledger"}),
+        ({"coded_events": []}, {"epsilon"}),
+        ({"coded_events": [encoded(Gaussian(mu=0.6, what="mean"))]}, {"epsilon", "ledger"}),
+        ({"coded_events": [encoded(one) for one in GAUSSIAN * 2]}, {"epsilon", "ledger"}),
+    ],
+)
+def test_epsilon_delta_unit_and_adjacency_follow_from_the_events(change, wrong):
+    assert failures(check_protection(facts(**change))) == wrong
+
+
+def test_what_is_kept_as_text_only_is_left_open():
+    old = facts()
+    del old["coded_events"]
+    assert [one.status for one in check_protection(old)] == ["not checked"]
+    assert [one.status for one in check_protection(facts(epsilon=None))] == ["not checked"]
+
+
+def nested(depth):
+    event = encoded(GAUSSIAN[0])
+    for _ in range(depth):
+        event = {"kind": "repeat_and_select", "events": [event], "mean": 2.0, "shape": 1.0,
+                 "what": "x"}  # fmt: skip
+    return event
+
+
+@pytest.mark.parametrize(
+    "coded",
+    [
+        "x", 3, [{}], [{"kind": "pickle"}], [{"kind": "gaussian", "mu": -1, "what": ""}],
+        [{"kind": "gaussian", "mu": 1.0, "what": "x", "more": 1}],
+        [encoded(GAUSSIAN[0])] * 1001, [nested(100_000)],
+        [{"kind": "repeat_and_select", "events": [encoded(GAUSSIAN[0])] * 1000}],
+        [encoded(PoissonGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=10**8, what="x"))],
+    ],
+)  # fmt: skip
+def test_events_that_are_none_or_too_many_are_refused(coded):
+    with pytest.raises(InputError) as refused:
+        events_of(coded)
+    assert "\n" not in str(refused.value)
+
+
+# --- reports of private runs
+
+
+def test_a_private_run_holds_what_an_accountant_needs(private_run):
+    checked = verify_run(private_run, None)
+    assert failures(checked.findings) == set()
+    fine = {one.check for one in checked.findings if one.status == "ok"}
+    assert {"epsilon", "ledger", "claimed ceilings", "claim", "settings"} - fine == {"settings"}
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda report: report["protection"].update(epsilon=0.5), "epsilon"),
+        (lambda report: report["protection"].update(unit="visit"), "ledger"),
+        (lambda report: report["protection"].update(adjacency="add_remove"), "claimed ceilings"),
+        (lambda report: report["claim"].update(epsilon=0.5), "claimed ceilings"),
+        (lambda report: report["claim"].update(auc=0.51), "claimed ceilings"),
+        (lambda report: report["claim"]["constants"].update(mu=0.1), "claimed ceilings"),
+        (lambda report: report["claim"]["stages"][0].update(pair_share_low=0.4), "claim"),
+    ],
+)
+def test_a_wrong_claim_of_a_report_is_found(private_run, change, wrong):
+    report = report_of(private_run)
+    change(report)
+    write_report(private_run, report)
+    assert wrong in failures(verify_run(private_run, None).findings)
+
+
+def test_a_claim_that_shares_its_confidence_with_others_is_judged_so(private_run):
+    """The run is one of three of a sweep; as one alone its limits would be others."""
+    path = private_run / "evidence.npz"
+    arrays = unpack_arrays(path.read_bytes())
+    assert arrays["n_claims"] == 3
+    path.write_bytes(pack_arrays(arrays | {"n_claims": np.array(1)}))
+    assert failures(verify_run(private_run, None).findings) == {"claim"}
+
+
+def test_a_wrong_epsilon_in_a_card_is_found(private_run):
+    path = private_run / "release" / "card.md"
+    epsilon = f"{report_of(private_run)['protection']['epsilon']:.3f}"
+    text = path.read_text()
+    assert epsilon in text
+    path.write_text(text.replace(epsilon, "0.100"))
+    assert failures(verify_run(private_run, None).findings) == {"card.md"}
+
+
+# --- cards of others
+
+REGISTRY = {
+    "status": "Draft",
+    "deployment": {
+        "name": "x",
+        "dp_flavor": {"name": "approximate DP", "input_metric": "Add or remove one",
+                      "unprotected_quantities": "none"},
+        "privacy_loss": {"privacy_unit": "user",
+                         "privacy_parameters": {"epsilon": "2.2", "delta": 1e-6}},
+        "model": {"model_name": "Central", "release_type": "One-shot"},
+        "accounting": {"composition": "PLD"},
+        "implementation": {"mechanisms": "DP-SGD", "noise_multiplier": 1.0, "sampling_rate": 0.01,
+                           "steps": 1000, "pre_processing": "none"},
+    },
+}  # fmt: skip
+
+
+def card_of(tmp_path, tree, name="card.yaml"):
+    path = tmp_path / name
+    path.write_text(json.dumps(tree) if name.endswith("json") else yaml.safe_dump(tree))
+    return path
+
+
+@pytest.mark.parametrize("name", ["card.yaml", "card.json", "card.yml"])
+def test_a_card_of_the_registry_is_read_and_accounted_again(tmp_path, name):
+    """Epsilon 2.12 by the accountant; 2.2 is loose by 4 %, and 1 is wrong."""
+    findings = list(check_card(read_card(card_of(tmp_path, REGISTRY, name))))
+    assert {one.status for one in findings} == {"ok"}
+    assert {field.name for field in FIELDS} < {one.check for one in findings}
+    assert "loose" in findings[-1].detail
+    wrong = json.loads(json.dumps(REGISTRY))
+    wrong["deployment"]["privacy_loss"]["privacy_parameters"]["epsilon"] = 1.0
+    checked = verify_any(card_of(tmp_path, wrong, name), None)
+    assert failures(checked.findings) == {"epsilon"}
+    assert checked.exit_code == 1
+
+
+def test_a_flat_card_says_what_it_leaves_open():
+    findings = list(check_card({"epsilon": 2, "delta": "1.1e-10", "unit": "sequence"}))
+    status = {one.check: one.status for one in findings}
+    assert status["unit"] == status["epsilon"] == status["delta"] == "ok"
+    for name in ("adjacency", "composition", "mechanism", "trust model", "definition",
+                 "accounting"):  # fmt: skip
+        assert status[name] == "not checked"
+    assert not failures(findings)
+
+
+@pytest.mark.parametrize(
+    ("card", "check", "status", "told"),
+    [
+        ({"epsilon": "it varies"}, "epsilon", "not checked", "unclear"),
+        ({"epsilon": [1, 2]}, "epsilon", "not checked", "unclear"),
+        ({"epsilon": True}, "epsilon", "not checked", "unclear"),
+        ({"epsilon": -1}, "epsilon", "not checked", "unclear"),
+        ({"epsilon": "nan"}, "epsilon", "not checked", "unclear"),
+        ({}, "epsilon", "not checked", "missing"),
+        ({"epsilon": 1}, "delta", "not checked", "missing"),
+        ({"delta": 1.0}, "delta", "failed", "guarantees nothing"),
+        ({"delta": 0.01}, "delta", "not checked", "one unit in 100"),
+        ({"unit": 3}, "unit", "not checked", "unclear"),
+        ({"mu": 1.0}, "accounting", "not checked", "must be numbers"),
+        ({"mu": 1.0, "epsilon": 1, "delta": 1e-5, "adjacency": "?"}, "accounting", "not checked",
+         "adjacency"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_unclear_or_empty_is_told(card, check, status, told):
+    found = [one for one in check_card(card) if one.check == check and one.status == status]
+    assert any(told in one.detail for one in found)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "events"),
+    [
+        ({"mu": 0.5}, GAUSSIAN),
+        ({"rho": 0.1}, (Zcdp(rho=0.1, what="x"),)),
+        ({"coded_events": [encoded(one) for one in GAUSSIAN]}, GAUSSIAN),
+    ],
+)
+@pytest.mark.parametrize("adjacency", ["zero out", "replace_one"])
+def test_any_parameters_that_suffice_are_accounted(parameters, events, adjacency):
+    known = adjacency.replace(" ", "_")
+    epsilon = guarantee_of(events, known).epsilon_at(DELTA)
+    card = {"epsilon": epsilon, "delta": DELTA, "adjacency": adjacency, **parameters}
+    assert list(check_card(card))[-1].status == "ok"
+    assert list(check_card(card | {"epsilon": epsilon * 0.9}))[-1].status == "failed"
+
+
+def test_pure_dp_needs_no_delta():
+    findings = list(check_card({"epsilon": 1.0, "definition": "Pure DP"}))
+    assert "delta" not in {one.check for one in findings}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "!!python/object/apply:os.system ['true']"), ("a.yaml", "a: [b"),
+        ("a.json", "{"),
+        ("a.yaml", "- a"), ("a.json", "[]"), ("a.json", '{"a": 1, "a": 2}'), ("a.yaml", "[" * 9999),
+        ("a.json", "x" * (1 << 21)),
+        ("a.yaml", "steps: 1.5\nnoise_multiplier: 1\nsampling_rate: 1"),
+        ("a.json", '{"steps": 1e12, "noise_multiplier": 1, "sampling_rate": 1}'),
+        ("a.json", '{"steps": 10, "noise_multiplier": 0, "sampling_rate": 1}'),
+        ("a.json", '{"coded_events": {"a": 1}}'),
+        ("a.yaml", "a: &a [x, x]\nb: &b [*a, *a]\ndefinition: [*b, *b]"),
+        ("a.yaml", "unit: a\nunit: b"),
+    ],
+)  # fmt: skip
+def test_what_is_no_card_ends_in_one_line(tmp_path, command, name, text):
+    (tmp_path / name).write_text(text)
+    code, out, err = command("verify", tmp_path / name)
+    assert code == 1, err
+    assert "FAILED" in out
+    assert "Traceback" not in out + err
+
+
+def test_a_card_carries_no_signature(tmp_path, command):
+    command("keygen", tmp_path / "sign.pem")
+    path = card_of(tmp_path, REGISTRY)
+    code, _, err = command("verify", path, "--key", tmp_path / "sign.pem.pub")
+    assert (code, len(err.splitlines())) == (2, 1)
+    code, out, _ = command("verify", path)
+    assert code == 0
+    assert "nothing is signed" in out
+    assert "verified" not in out
