@@ -297,10 +297,10 @@ def private_parts(pipeline: Pipeline) -> tuple[Protected, AuditPlan]:
         raise InputError("protect", "is missing", "a release needs a private mechanism")
     if pipeline.claim is not None:
         raise InputError("claim", "is stated beside protect", "the guarantee is the claim")
+    if pipeline.fine_tune is not None:
+        raise InputError("fine_tune", "is stated", "a release trains no model: leave it out")
     # how an audit would attack is beside the point: canaries are no rows of a release
-    plan = replace(
-        pipeline, protect=None, fine_tune=None, attack=AttackSettings(), policy=()
-    ).plan()
+    plan = replace(pipeline, protect=None, attack=AttackSettings(), policy=()).plan()
     site = site_of(plan, pipeline.protect.adjacency)
     return protect(pipeline.protect, site, plan.rule, plan.unit), plan
 

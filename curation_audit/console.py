@@ -141,7 +141,7 @@ def protection_lines(protection: Mapping[str, Any] | None) -> Iterator[str]:
     stamp = "ABLATION, " if protection["ablation"] else ""
     yield (
         f"protection: {stamp}{protection['mechanism']}, {spent}{at}, {protection['adjacency']}, "
-        f"unit {protection['unit']}; covers {', '.join(protection['covers'])}"
+        f"unit {protection['unit']}; covers {', '.join(protection['covers']) or 'nothing'}"
     )
     for note in protection["notes"]:
         yield f"note: {note}"

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +181,7 @@ def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:
     scorer = protected.scorer
     if not isinstance(scorer, NoisySum | PrivateClassifier | PrivateModule | TunedScorer):
         raise TypeError(f"{type(scorer).__name__} cannot be released.")
-    constants = {name: value for name, value in scorer.describe().items() if name != "device"}
+    constants = _without_device(scorer.describe())
     arrays: dict[str, np.ndarray | None] = {"shift": data.shift, "scale": data.scale}
     if not isinstance(scorer, NoisySum):
         arrays["background"] = data.pool.features
@@ -193,6 +193,13 @@ def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:
         "columns": list(data.columns),
         "public": array_digest(arrays),
     }
+
+
+def _without_device(told: Any) -> Any:
+    """The same description wherever it is computed."""
+    if isinstance(told, Mapping):
+        return {name: _without_device(one) for name, one in told.items() if name != "device"}
+    return [_without_device(one) for one in told] if isinstance(told, list) else told
 
 
 def check_background(data: CurationData) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     type=click.Choice(("auc", "accuracy")),
     default="auc",
     show_default=True,
-    help="What is best: how far the stand-in ranks above the pool, or the model on the test set.",
+    help="What is best: how far the stand-in ranks above the pool, or the model on the test set, "
+    "which then must be public, too.",
 )
 @click.option(
     "--out",

@@ -283,7 +283,8 @@ class AuditPlan:
         if isinstance(self.scorer, Particular):
             self.scorer.check_use(self.rule, self.data.n_canaries)
         if self.claim is not None:
-            check_comparable(self.claim, self.adjacency)
+            stated = "report.claim" if self.protection is None else "curate.protect"
+            check_comparable(self.claim, self.adjacency, f"{stated}.adjacency")
         _check_surrogates(self.fine_tuned, self.attack)
         if "thresholds" in self.threat.knows and not self.rule.one_cut:
             raise SettingError(

@@ -42,7 +42,8 @@ BY_CONTENT: Final = "no row has the content of a private row"
 def load_tune(path: Path | str, assignments: Sequence[str] = ()) -> TunePlan:
     """Read a pipeline file, its data, and the public stand-in for the private set.
 
-    The private set is read for one purpose: to refuse a stand-in that is part of it.
+    The private set is read for one purpose: to refuse a stand-in, or a test set, that shares rows
+    with it.
 
     Raises:
         InputError: in one line, with the place in the file where there is one.
@@ -93,8 +94,13 @@ def _on_stand_in(
     checked = check_public(
         in_one_space(private, pool), _aligned(stand_in, pool), _kinds(hidden, spec)
     )
+    test = None
+    if section.test is not None:
+        of_test = set_spec("test", section.test)
+        test = read_spec("test", of_test.source, of_test.columns, folder)
+        check_public(in_one_space(private, pool), in_one_space(test, pool), (), "test")
     with one_thread():  # the same bits whatever the machine does beside
-        data = _data(section, stand_in, pool, folder)
+        data = _data(section, stand_in, pool, test, folder)
         scorer = built(
             ("curate", "scorer"), build_scorer, section.curate.scorer, section.run.device
         )
@@ -102,12 +108,10 @@ def _on_stand_in(
     return replace(base, data=data, scorer=scorer, unit=proxy.unit or "row"), checked
 
 
-def _data(section: PipelineSection, stand_in: ReadSet, pool: ReadSet, folder: Path) -> CurationData:
+def _data(
+    section: PipelineSection, stand_in: ReadSet, pool: ReadSet, test: ReadSet | None, folder: Path
+) -> CurationData:
     """The three sets; labels of the stand-in are of no use."""
-    test = None
-    if section.test is not None:
-        spec = set_spec("test", section.test)
-        test = read_spec("test", spec.source, spec.columns, folder)
     steps = [
         built(("features", "steps", i), build_step, one, folder, section.run.device)
         for i, one in enumerate(section.features.steps)
@@ -175,7 +179,10 @@ def _aligned(stand_in: ReadSet, pool: ReadSet) -> ReadSet:
 
 
 def check_public(
-    private: ReadSet, stand_in: ReadSet, kinds: Sequence[Literal["ids", "unit"]]
+    private: ReadSet,
+    stand_in: ReadSet,
+    kinds: Sequence[Literal["ids", "unit"]],
+    where: str = PROXY,
 ) -> tuple[str, ...]:
     """Refuse a stand-in of which a row, or a unit by its id, is a private one; what was compared.
 
@@ -189,12 +196,14 @@ def check_public(
     for contents in (_numbers, _texts):
         if contents(private) & contents(stand_in):
             hint = "take rows that have nothing to do with the private set, or use method: grid"
-            raise InputError(PROXY, "holds rows that stand in the private set, too", hint)
+            raise InputError(where, "holds rows that stand in the private set, too", hint)
     for kind in kinds:
         if set(getattr(private, kind)) & set(getattr(stand_in, kind)):
             hint = "leave id and unit of the stand-in out if these are others of the same name"
-            raise InputError(PROXY, f"shares {kind} of the private set", hint)
-    return (BY_CONTENT, *(f"no {kind} of the private set" for kind in kinds))
+            raise InputError(where, f"shares {kind} of the private set", hint)
+    compared = tuple(f"no {kind} of the private set" for kind in kinds)
+    left = tuple(f"{kind} not compared" for kind in ("ids", "unit") if kind not in kinds)
+    return (BY_CONTENT, *compared, *left)
 
 
 def _numbers(data: ReadSet) -> frozenset[bytes]:

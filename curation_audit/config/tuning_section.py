@@ -131,7 +131,7 @@ def check_result(settings: ProtectSettings, base: Path) -> None:
     if hashlib.sha256(content).hexdigest() != tuning.sha256:
         hint = "paste the lines that 'tune' printed, or run it again"
         raise SettingError(f"{TUNING}.sha256", f"is not that of {tuning.result}", hint)
-    best = _best_of(content, path)
+    best = _best_of(content, path, settings, tuning)
     for name, value in best.items():
         found = getattr(settings.scorer, name, None)
         if json.loads(json.dumps(found)) != value:
@@ -140,12 +140,21 @@ def check_result(settings: ProtectSettings, base: Path) -> None:
             raise SettingError(f"curate.protect.{name}", problem, hint)
 
 
-def _best_of(content: bytes, path: str) -> dict[str, Any]:
-    """The settings that a result of ``tune`` chose."""
+def _best_of(
+    content: bytes, path: str, settings: ProtectSettings, tuning: PublicTuning
+) -> dict[str, Any]:
+    """The settings that a result of ``tune`` chose, of the same mechanism and over the same."""
     try:
-        best = json.loads(content)["best"]
+        tree = json.loads(content)
+        best, told = tree["best"], tree["protection"]["mechanism"]
+        checked = [str(one) for one in tree["stand_in"]["checked"]]
+        chosen = [one["settings"] for one in tree["choices"]]
     except (ValueError, LookupError, TypeError):
-        best = None
-    if not isinstance(best, dict):
+        best, told, checked, chosen = None, None, [], []
+    if not isinstance(best, dict) or best not in chosen or not checked:
         raise SettingError(path, "is no result of 'curation-audit tune'", "name the file it wrote")
+    if told != settings.mechanism or set(best) != set(tuning.over):
+        problem = f"chose {', '.join(best)} of {told}, not {', '.join(tuning.over)} of "
+        hint = "run 'curation-audit tune' again"
+        raise SettingError(path, f"{problem}{settings.mechanism}", hint)
     return best

@@ -269,7 +269,7 @@ CLAIMS: Final[dict[str, type[Claim]]] = {
 }
 
 
-def check_comparable(claim: Claim, game: Adjacency) -> None:
+def check_comparable(claim: Claim, game: Adjacency, path: str = "report.claim.adjacency") -> None:
     """Raise ``SettingError`` unless the claim is of the adjacency that the shadows play.
 
     A replace-one claim allows |T| to be released, and shadows that divide by their own |T| are
@@ -277,7 +277,7 @@ def check_comparable(claim: Claim, game: Adjacency) -> None:
     """
     if claim.adjacency != game:
         raise SettingError(
-            "report.claim.adjacency",
+            path,
             f"found {claim.adjacency}, but the shadows of this pipeline play the {game} game",
             "state the claim for that adjacency (replace_one converts to none of the others)",
         )

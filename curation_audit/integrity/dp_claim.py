@@ -127,7 +127,7 @@ def check_protection(facts: Mapping[str, Any]) -> Iterator[Finding]:
     """
     coded = facts.get("coded_events")
     if facts["epsilon"] is None:
-        yield unchecked("epsilon", "the mechanism ran without noise: nothing is guaranteed")
+        yield unchecked("epsilon", "something ran without noise: nothing is guaranteed")
         return
     if coded is None:
         yield unchecked("epsilon", "its events are kept as text only (made by an older version)")

@@ -92,7 +92,7 @@ def _statement(report: dict[str, Any]) -> Iterator[Block]:
 
 
 def _guarantee(own: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    none = "none: the mechanism ran without noise"
+    none = "none: something of what is seen together ran without noise"
     left_out = [name for name in ("scores", "selection", "model") if name not in own["covers"]]
     doubtful = [
         step.replace("_", " ") for step, who in own["assumptions"].items() if "not stated" in who

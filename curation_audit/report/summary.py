@@ -170,7 +170,7 @@ def protection(own: dict[str, Any]) -> Iterator[Block]:
     if own["ablation"]:
         yield Paragraph("This mechanism is run to show why it should not be used.", "Ablation.")
     if own["epsilon"] is None:
-        yield Paragraph("The mechanism ran without noise.", "No guarantee.")
+        yield Paragraph("Something of what is seen together ran without noise.", "No guarantee.")
     else:
         yield Paragraph(
             f"The curation ran under {own['mechanism']}, which guarantees epsilon "

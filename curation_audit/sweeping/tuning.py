@@ -34,6 +34,8 @@ from curation_audit.training.device import one_thread
 from curation_audit.types import Floats
 from curation_audit.version import __version__
 
+ON_PUBLIC = "on public rows: nothing was spent"
+AND_TEST = "where the test set is public, too, which nobody checked"
 By: TypeAlias = Literal["auc", "accuracy"]
 
 
@@ -54,7 +56,7 @@ class TunePlan:
 class Measured:
     """One choice of settings: how well stand-in units rank above the pool, and the accuracy.
 
-    ``accuracy`` is ``None`` where the pipeline has no model or no test set.
+    ``accuracy`` is ``None`` where it is not what is chosen by: it looks at the test set.
     """
 
     choice: dict[str, Any]
@@ -72,7 +74,8 @@ def run_tune(
 ) -> tuple[Measured, ...]:
     """Run every choice several times, each with noise of its own; the best ``by`` it first.
 
-    Nothing private is looked at, so that it costs nothing.
+    Nothing private is looked at, so that it costs nothing; by accuracy the test set is, which must
+    be public.
 
     Raises:
         SettingError: for a mechanism that is not possible here, or an accuracy without a model.
@@ -93,7 +96,7 @@ def run_tune(
     found = []
     with (progress or Silence()).phase("choices", len(choices)) as advance:
         for choice, one in zip(choices, made, strict=True):
-            found.append(_measured(plan, choice, one))
+            found.append(_measured(plan, choice, one, by))
             advance(1)
     return tuple(sorted(found, key=lambda one: -one.value(by)))  # stable: of equals the first
 
@@ -103,11 +106,11 @@ def _protected(plan: TunePlan, settings: ProtectSettings) -> Protected:
     return protect(settings, site, plan.base.rule, plan.base.unit)
 
 
-def _measured(plan: TunePlan, choice: dict[str, Any], made: Protected) -> Measured:
+def _measured(plan: TunePlan, choice: dict[str, Any], made: Protected, by: By) -> Measured:
     confidence = plan.base.attack.confidence
     own = dataclasses.replace(plan.base, scorer=made.scorer, rule=made.rule)
     accuracy = None
-    if _has_accuracy(own):
+    if by == "accuracy":
         accuracy = accuracy_of(own, repeated(own, plan.tuning.repeats), confidence)
     return Measured(
         choice=choice,
@@ -135,12 +138,12 @@ def aucs(plan: AuditPlan, n_repeats: int) -> Floats:
 
 
 def tune_tree(plan: TunePlan, found: tuple[Measured, ...], by: By) -> dict[str, Any]:
-    """The result as JSON values; all of it is public."""
+    """The result as JSON values: public, and as far as the test set is where it was looked at."""
     told = describe_protection(dataclasses.replace(plan.settings, tuning=None))
     return {
         "tool": f"curation-audit {__version__}",
         "pipeline": plan.base.name,
-        "tuned": "on public rows: nothing was spent",
+        "tuned": ON_PUBLIC if by == "auc" else f"{ON_PUBLIC}, {AND_TEST}",
         "protection": told,
         "over": {name: list(values) for name, values in plan.tuning.over.items()},
         "repeats": plan.tuning.repeats,

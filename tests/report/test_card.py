@@ -80,7 +80,7 @@ def test_mechanism_without_noise_is_no_guarantee():
     report = sample_report()
     report["protection"] |= {"epsilon": None, "ablation": True}
     text = render_card(report)
-    assert "none: the mechanism ran without noise" in text
+    assert "none: something of what is seen together ran without noise" in text
     assert "an ablation, not for use" in text
 
 

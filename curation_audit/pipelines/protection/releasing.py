@@ -36,6 +36,7 @@ NOT_COVERED: Final = (
     "units that are near-duplicates of one another",
     "anything that was computed from the private set otherwise",
     "that a run was refused, and why: such a message is for those who hold the private set",
+    "how long it took, and when its files were written",
 )
 
 

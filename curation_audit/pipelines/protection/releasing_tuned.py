@@ -9,11 +9,12 @@ import numpy as np
 from curation_audit.dp.noise import SecureNoise
 from curation_audit.pipelines.base import CurationData, Scorer
 from curation_audit.pipelines.protection.protect import Protected
-from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.pipelines.scorers.tuned import TunedScorer
-from curation_audit.types import Floats
+from curation_audit.releases.maps_file import has_file
+from curation_audit.training.device import one_thread
+from curation_audit.types import Features, Floats, Labels, Scores
 
 OneRun: TypeAlias = Callable[[Scorer, CurationData], Floats]
 
@@ -32,6 +33,29 @@ class BestRun:
         return replace(protected, protection=replace(protected.protection, tuning=told))
 
 
+@dataclass(frozen=True, slots=True)
+class RowsAlone:
+    """One run's scorer, by which a row's score hangs on the row alone, to the last bit.
+
+    In one product of many rows it hangs on how many there are, and where: equal rows then differ,
+    and a unit that leaves would turn ties of all others with public rows into wins and losses.
+    """
+
+    scorer: NoisySum | PrivateClassifier
+    weights: Floats
+
+    def score(self, features: Features, labels: Labels | None = None) -> Scores:
+        """(rows, d) -> float64 (1, rows)."""
+        public = self.scorer.map
+        if not has_file(public):
+            raise TypeError(f"{public.name} scores no row alone.")
+        intercept = isinstance(self.scorer, PrivateClassifier)
+        slopes = self.weights[: len(self.weights) - intercept]
+        scores: Scores = public.scores(np.asarray(features, dtype=np.float64), slopes)
+        return scores[None] + self.weights[len(slopes) :].sum()
+
+
+@one_thread()
 def best_run(tuned: TunedScorer, data: CurationData, one_run: OneRun) -> BestRun:
     """Make the runs and keep the best; which runs, and all noise, come from the operating system.
 
@@ -44,8 +68,7 @@ def best_run(tuned: TunedScorer, data: CurationData, one_run: OneRun) -> BestRun
     for choice in choices.tolist():
         scorer = tuned.candidates[choice]
         weights = one_run(scorer, data)
-        fitted = LinearScorers(weights[None], scorer.embed)
-        exact = tuned.quality.exact(fitted, data.private, everyone, data.pool)
+        exact = tuned.quality.exact(RowsAlone(scorer, weights), data.private, everyone, data.pool)
         quality = float(tuned.quality.noisy(exact, [SecureNoise()])[0])
         if quality > highest:
             best, highest = BestRun(scorer, weights, tuned.settings[choice]), quality

@@ -24,10 +24,12 @@ class RankQuality:
     A row's AUC is the share of public rows that score below it, ties counted half; a unit's is the
     mean over its rows. The public rows are ``n_public`` of the pool, by a keyed hash of their ids.
 
-    Sensitivity: for a given scorer each unit's term lies in [-1/2, 1/2] whatever its rows are and
-    whoever else is there, and is 0 for a unit that is left out or blanked. So the sum moves by at
-    most 1/2 where a unit comes, goes or is blanked, and by at most 1 where it is replaced. The
-    scorer is a release of its own: the two are composed adaptively.
+    Sensitivity: for a given scorer that scores every row alone, each unit's term lies in
+    [-1/2, 1/2] whatever its rows are and whoever else is there, and is 0 for a unit that is left
+    out or blanked. So the sum moves by at most 1/2 where a unit comes, goes or is blanked, and by
+    at most 1 where it is replaced. The scorer is a release of its own: the two are composed
+    adaptively. A release scores rows alone to the last bit (``RowsAlone``); shadows score them in
+    one product, where ties may break by rounding, which changes nothing that an audit measures.
     """
 
     mu: float
@@ -54,7 +56,6 @@ class RankQuality:
         """The sums without noise of R scorers, each of who holds bool (R, U), (R,)."""
         finite: Mask = np.logical_and.reduce(np.isfinite(private.features), axis=1)
         rows = np.where(finite[:, None], private.features, 0)
-        # in one call, so that equal rows of both sides have equal scores
         both = np.concatenate([rows, self.public(pool).features])
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number ranks last
             scores = fitted.score(both)
