@@ -1,5 +1,6 @@
 """``curation-audit tune``: on public rows, for nothing, and only where they are public."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -83,7 +84,7 @@ def test_choices_are_compared_and_the_best_is_told(command, pipeline, tmp_path):
     assert tree["stand_in"]["checked"] == [
         BY_CONTENT, "no ids of the private set", "no unit of the private set",
     ]  # fmt: skip
-    assert all(one["accuracy"] is not None for one in tree["choices"])
+    assert all(one["accuracy"] is None for one in tree["choices"])  # the test set is not looked at
     assert not (tmp_path / "run").exists()
 
 
@@ -136,6 +137,19 @@ def test_the_best_by_accuracy(command, pipeline, tmp_path):
     found = [one["accuracy"]["value"] for one in tree["choices"]]
     assert found == sorted(found, reverse=True)
     assert tree["chosen_by"] == "accuracy"
+
+
+def test_a_test_set_that_holds_private_rows_is_refused(command, pipeline, tmp_path):
+    def edit(tree):
+        tree["test"] = copy.deepcopy(tree["private"])
+        for name in ("unit", "ledger"):
+            tree["test"].pop(name, None)
+        tree["test"]["columns"].pop("groups", None)
+
+    code, _, err = command("tune", "--pipeline", pipeline(edit), "--out", tmp_path / "tuned.json")
+    assert code == 2
+    assert "test: holds rows that stand in the private set" in err
+    assert not (tmp_path / "tuned.json").exists()
 
 
 def test_without_a_model_there_is_no_accuracy(command, pipeline, tmp_path):

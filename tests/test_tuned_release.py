@@ -2,9 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from curation_audit.config import load_plan
 from curation_audit.curating import _checked
@@ -12,6 +15,8 @@ from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.dp.events import RepeatAndSelect
 from curation_audit.dp.tuning import RandomStopping
 from curation_audit.pipelines.protection.releasing import make_release
+from curation_audit.pipelines.scorers import private_classifier
+from curation_audit.release_store import shaped_by
 from curation_audit.releases.release import Release
 
 DP = {"mechanism": "gaussian_mean", "epsilon": 1.0, "delta": 1e-5, "adjacency": "zero_out"}
@@ -116,3 +121,16 @@ def test_no_run_releases_a_constant(pipeline, monkeypatch):
     assert not release.weights.any()
     assert not release.score(np.ones((3, release.width))).any()
     assert "no run was made" in release.card()["tuning"]
+
+
+def test_the_device_does_not_make_another_request(pipeline):
+    """A job that moves to a machine with a GPU books nothing again."""
+    over = {"steps": [2, 3]}
+    plan = load_plan(pipeline({"method": "grid", "over": over}, mechanism="dp_gd"))
+    protected, _ = _checked(plan)
+    told = shaped_by(protected, plan.data)
+    assert "device" not in json.dumps(told)
+    on_gpu = [replace(one, device="cuda") for one in protected.scorer.candidates]
+    moved = replace(protected, scorer=replace(protected.scorer, candidates=tuple(on_gpu)))
+    with mock.patch.object(private_classifier, "resolve_device", lambda name: torch.device(name)):
+        assert shaped_by(moved, plan.data) == told

@@ -183,8 +183,19 @@ def written(tmp_path, tree) -> dict[str, str]:
     return {"result": "tuned.json", "sha256": hashlib.sha256(content).hexdigest()}
 
 
+def result(**changes):
+    """As ``tune`` writes it, with changes."""
+    tree = {
+        "best": {"clip": 0.5},
+        "protection": {"mechanism": "gaussian_mean"},
+        "stand_in": {"checked": ["no row has the content of a private row"]},
+        "choices": [{"settings": {"clip": 0.5}}, {"settings": {"clip": 1.0}}],
+    }
+    return tree | changes
+
+
 def test_a_result_is_named_where_its_settings_are_taken(small, tmp_path):
-    told = written(tmp_path, {"best": {"clip": 0.5}})
+    told = written(tmp_path, result())
     plan = load_plan(small(tuned({**PUBLIC, **told}, {"clip": 0.5})))
     named = f"(tuned.json, sha256 {told['sha256']})"
     assert plan.protection.tuning == f"stated: tuned on public {named}"
@@ -198,8 +209,23 @@ def test_a_result_is_named_where_its_settings_are_taken(small, tmp_path):
 @pytest.mark.parametrize(
     ("tree", "clip", "changed", "expected"),
     [
-        ({"best": {"clip": 0.5}}, 1.0, False, ["curate.protect.clip", "chose 0.5"]),
-        ({"best": {"clip": 0.5}}, 0.5, True, ["tuning.sha256", "is not that of tuned.json"]),
+        (result(), 1.0, False, ["curate.protect.clip", "chose 0.5"]),
+        (result(), 0.5, True, ["tuning.sha256", "is not that of tuned.json"]),
+        (result(best={}), 0.5, False, ["tuning.result", "no result of 'curation-audit tune'"]),
+        (result(choices=[]), 0.5, False, ["tuning.result", "no result of"]),
+        (result(stand_in={"checked": []}), 0.5, False, ["tuning.result", "no result of"]),
+        (
+            result(protection={"mechanism": "dp_gd"}),
+            0.5,
+            False,
+            ["tuning.result", "chose clip of dp_gd, not clip of gaussian_mean"],
+        ),
+        (
+            result(best={"center": True}, choices=[{"settings": {"center": True}}]),
+            0.5,
+            False,
+            ["tuning.result", "chose center of gaussian_mean, not clip of"],
+        ),
         ({"worst": {}}, 0.5, False, ["tuning.result", "no result of 'curation-audit tune'"]),
         ([], 0.5, False, ["tuning.result", "no result of 'curation-audit tune'"]),
     ],

@@ -10,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.dp.noise import SecureNoise
 from curation_audit.pipelines.base import PrivateRows, Rows
+from curation_audit.pipelines.protection.releasing_tuned import RowsAlone
 from curation_audit.pipelines.scorers import rank_quality
 from curation_audit.pipelines.scorers.linear import LinearScorers
-from curation_audit.pipelines.scorers.rank_quality import RankQuality, auc_of_rows, unit_means
+from curation_audit.pipelines.scorers.noisy_sum import NoisySum
+from curation_audit.pipelines.scorers.rank_quality import HALF, RankQuality, auc_of_rows, unit_means
+from curation_audit.releases.public_maps import MeanMap, row_products
 from tests.pipelines.neighbours import Neighbours, neighbours, private_sets, worst_case
 from tests.pipelines.protected import PATIENTS, D, N, pool_rows, private_rows
 
@@ -160,3 +164,44 @@ def test_a_better_scorer_has_the_larger_sum():
     sums = quality().exact(fitted, private, np.ones((3, 50), dtype=bool), POOL)
     assert sums[0] > sums[1] > 0 > sums[2]
     assert sums[2] == pytest.approx(-sums[0])
+
+
+def coded(n: int, d: int = 64, kinds: int = 3) -> np.ndarray:
+    """Rows of a coded table: few different ones, again and again, float64 (n, d)."""
+    values = np.random.default_rng(0).normal(size=(kinds, d))
+    return values[np.random.default_rng(1).integers(kinds, size=n)]
+
+
+def summed(scorer, rows: np.ndarray, pool: Rows) -> float:
+    private = as_rows(rows)
+    everyone = np.ones((1, len(rows)), dtype=bool)
+    return float(quality("add_remove", n_public=1000).exact(scorer, private, everyone, pool)[0])
+
+
+@pytest.mark.parametrize("n", [5_000, 20_000])
+def test_ties_do_not_break_by_who_else_is_there(n):
+    """Equal rows in one product have other last bits by their place, which moves with a unit."""
+    rows = coded(n + 1)
+    pool = Rows(tuple(map(str, range(2000))), coded(2000))
+    weights = np.random.default_rng(2).normal(size=64)
+    public = MeanMap("inner_product")
+    mechanism = GaussianSum(clip=1.0, mu=1.0, adjacency="add_remove")
+    alone = RowsAlone(NoisySum(map=public, mechanism=mechanism), weights)
+    for left_out in (0, n // 2, n):
+        moved = summed(alone, rows, pool) - summed(alone, np.delete(rows, left_out, axis=0), pool)
+        assert abs(moved) <= HALF + 1e-9
+    # what is guarded against: scores of equal rows that differ by where they stand
+    ragged = summed(Ragged(weights), rows, pool) - summed(Ragged(weights), rows[1:], pool)
+    assert abs(ragged) > HALF
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Every other row's score is a last bit higher, as a product of many rows may have it."""
+
+    weights: np.ndarray
+
+    def score(self, features, labels=None):
+        found = row_products(features, self.weights)
+        found[::2] = np.nextafter(found[::2], np.inf)
+        return found[None]

@@ -51,8 +51,9 @@ class RowsAlone:
             raise TypeError(f"{public.name} scores no row alone.")
         intercept = isinstance(self.scorer, PrivateClassifier)
         slopes = self.weights[: len(self.weights) - intercept]
-        scores: Scores = public.scores(np.asarray(features, dtype=np.float64), slopes)
-        return scores[None] + self.weights[len(slopes) :].sum()
+        scores = public.scores(np.asarray(features, dtype=np.float64), slopes)
+        raised: Scores = scores[None] + self.weights[len(slopes) :].sum()
+        return raised
 
 
 @one_thread()
