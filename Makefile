@@ -27,7 +27,7 @@ PARALLEL := -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo install install-dev test test-slow test-gpu test-browser
-.PHONY: test-hf test-datatrove test-dask test-ray test-spark test-peers bench lint format constraints clean distclean
+.PHONY: test-hf test-datatrove test-dask test-ray test-spark test-peers bench lint format docs constraints clean distclean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +80,9 @@ lint: $(DEV_STAMP)  ## ruff (rules and format), mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEV_STAMP)  ## write the pages that are made from the code
+	$(BIN)/python docs/generate.py
 
 format: $(DEV_STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
