@@ -27,7 +27,7 @@ PARALLEL := -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo install install-dev test test-slow test-gpu test-browser
-.PHONY: test-hf test-datatrove test-dask test-ray test-spark test-peers bench lint format constraints clean distclean
+.PHONY: test-hf test-datatrove test-dask test-ray test-spark test-peers test-notebooks bench lint format docs constraints clean distclean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,7 +45,7 @@ test: lint  ## every check: lint, types, imports, then the fast tests
 	$(PYTEST) $(PARALLEL)
 
 test-slow: $(DEV_STAMP)  ## the tests that train many models or need the package index
-	$(PYTEST) -m "slow and not gpu and not browser and not ray and not spark and not peers" --timeout 3600
+	$(PYTEST) -m "slow and not gpu and not browser and not ray and not spark and not peers and not notebooks" --timeout 3600
 
 test-gpu: $(DEV_STAMP)  ## the tests that need CUDA
 	$(PYTEST) -m gpu
@@ -71,6 +71,9 @@ test-spark: $(SPARK_VENV)/.installed  ## the same for Spark, which needs Java 17
 test-peers: $(PEERS_VENV)/.installed  ## scorers against other people's libraries, in an environment of their own
 	OMP_NUM_THREADS=1 $(PEERS_VENV)/bin/python -m pytest -m peers -rs $(addprefix tests/pipelines/,test_dsir.py test_nearest.py test_perplexity.py test_trak.py)
 
+test-notebooks: $(DEV_STAMP)  ## run the notebooks, each from a clean kernel; one to two minutes
+	$(PYTEST) -m notebooks tests/test_notebooks.py
+
 bench: $(DEV_STAMP)  ## the engine's speed on this machine's CPU, beside the usual ways; 10 to 20 minutes
 	for one in training_speed logistic_speed batched_curations pool_speed curation_scale; do \
 		echo "== $$one"; $(BIN)/python -m benchmarks.$$one || exit 1; done
@@ -80,6 +83,9 @@ lint: $(DEV_STAMP)  ## ruff (rules and format), mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEV_STAMP)  ## write the pages that are made from the code
+	$(BIN)/python docs/generate.py
 
 format: $(DEV_STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff format .

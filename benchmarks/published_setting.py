@@ -15,6 +15,7 @@ interval over pairs of shadows.
 """
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from curation_audit.auditing.curation import Curated, score_shadows, select_and_
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.game import paired_inclusion
 from curation_audit.pipelines.downstream.logistic import Logistic
+from curation_audit.pipelines.examples.files import DataFolder, data_file
 from curation_audit.pipelines.rules.top import TopFraction
 from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.pipelines.scorers.nearest import Nearest
@@ -87,8 +89,9 @@ class Row:
 def load_images(folder: Path) -> Images:
     """Half of Fashion-MNIST as targets; the other half, MedNIST and MNIST as the pool."""
     rng = np.random.default_rng(SEED)
+    files = DataFolder(path=folder)
     read = {
-        name: np.load(folder / file, allow_pickle=False)
+        name: np.load(io.BytesIO(data_file(files, file, "published_setting")), allow_pickle=False)
         for name, file in {
             "fashion": "fashion_mnist_25k.npz",
             "mednist": "mednist_18k_28px.npz",

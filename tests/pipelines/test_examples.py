@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.linear_model import LogisticRegression
 
-from curation_audit.checks import InputError
+from curation_audit.checks import InputError, SettingError
 from curation_audit.pipelines.data import CurationData, load_data
 from curation_audit.pipelines.examples import EXAMPLES, PARTS, med, notes
+from curation_audit.pipelines.examples.files import SHA256, DataFolder
 from curation_audit.pipelines.features.hashed_ngrams import HashedNgrams
 from curation_audit.pipelines.features.tokens import Tokens
 from curation_audit.pipelines.scorers.decontaminate import Decontaminate
@@ -287,8 +289,35 @@ def test_clinical_notes_share_nothing_but_a_field() -> None:
 def test_a_file_that_is_no_data_is_told(name: str, tmp_path: Path) -> None:
     for file in NEEDS[name]:
         (tmp_path / file).write_text("not data")
+    stated = dict.fromkeys(NEEDS[name], hashlib.sha256(b"not data").hexdigest().upper())
     with pytest.raises(InputError, match=r"cannot be read as \w+; fetch it again"):
-        EXAMPLES[name]("private", tmp_path)
+        EXAMPLES[name]("private", DataFolder(path=tmp_path, sha256=stated))
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS))
+def test_a_file_with_another_checksum_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    source = FOLDER / NEEDS[name][0]
+    content = bytearray(source.read_bytes() if source.is_file() else b"any file at all")
+    content[len(content) // 2] ^= 1  # one bit
+    (tmp_path / source.name).write_bytes(content)
+    with pytest.raises(InputError, match=f"the sha256 of {source.name} is") as caught:
+        EXAMPLES[name]("private", DataFolder(path=tmp_path))
+    assert f"expected {SHA256[source.name]}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        ({"diabetes.parquet": "0" * 64}, "no example reads; did you mean 'diabetes130.parquet'"),
+        ({"diabetes130.parquet": "0" * 63}, "expected 64 hexadecimal digits"),
+        ({"diabetes130.parquet": 7}, "found 7; expected 64 hexadecimal digits"),
+    ],
+)
+def test_a_checksum_that_is_none_is_told(stated: Any, says: str, tmp_path: Path) -> None:
+    source = ExampleSource(name="surgical_ward", part="test", folder=".", sha256=stated)
+    with pytest.raises(SettingError, match=says):
+        source.read(tmp_path)
 
 
 def cards() -> dict[str, Any]:
@@ -298,10 +327,19 @@ def cards() -> dict[str, Any]:
 def test_every_file_of_an_example_has_a_card_with_its_checksum() -> None:
     files = {card["file"]["name"]: card["file"] for card in cards().values() if "file" in card}
     assert sorted(files) == sorted(file for needed in NEEDS.values() for file in needed)
+    assert {name: file["sha256"] for name, file in files.items()} == SHA256
     for name, file in files.items():
-        assert len(file["sha256"]) == 64
         if (FOLDER / name).is_file():
             assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == file["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("card", "load"), [("breast_cancer", load_breast_cancer), ("digits", load_digits)]
+)
+def test_the_sets_of_scikit_learn_are_those_of_their_cards(card: str, load: Any) -> None:
+    bunch = load()
+    content = bunch.data.astype("<f8").tobytes() + bunch.target.astype("<i8").tobytes()
+    assert hashlib.sha256(content).hexdigest() == cards()[card]["content"]["sha256"]
 
 
 def test_cards_are_complete_and_cover_the_examples() -> None:

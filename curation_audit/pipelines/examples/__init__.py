@@ -5,7 +5,6 @@ To add one: write ``examples/<name>.py`` with ``table(part, folder)``, add a lin
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
@@ -18,11 +17,12 @@ from curation_audit.pipelines.examples import (
     notes,
     surgical_ward,
 )
+from curation_audit.pipelines.examples.files import DataFolder
 
 PARTS: Final = ("private", "public", "test")
 
 # (part, folder of the data files) -> columns; the small examples take no folder.
-Example: TypeAlias = Callable[[str, Path | None], dict[str, NDArray[Any]]]
+Example: TypeAlias = Callable[[str, DataFolder | None], dict[str, NDArray[Any]]]
 
 EXAMPLES: Final[dict[str, Example]] = {
     "med": med.table,

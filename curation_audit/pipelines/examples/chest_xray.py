@@ -6,16 +6,16 @@ clothes and 12,000 of digits; the official test set is the test set. Classes are
 The embedding is a PCA of pool images only.
 """
 
+import io
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curation_audit.checks import InputError
-from curation_audit.pipelines.examples.files import data_file
+from curation_audit.pipelines.examples.files import DataFolder, data_file
 
 N_COMPONENTS: Final = 60
 # As many pool images as settle 60 components; more only takes longer.
@@ -46,11 +46,11 @@ _UNREADABLE = (
 )
 
 
-def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
+def table(part: str, folder: DataFolder | None = None) -> dict[str, NDArray[Any]]:
     """Columns ``image_id``, ``embedding`` float32 (rows, 60) and ``label`` of ``part``.
 
     Raises:
-        InputError: where one of the four files is not in ``folder``.
+        InputError: where one of the four files is not in ``folder``, or is another file.
     """
     xray = _read("xray", folder)
     train = np.nonzero(xray["split"] == TRAIN)[0]
@@ -71,16 +71,15 @@ def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
     }
 
 
-def _read(name: str, folder: Path | None) -> dict[str, NDArray[Any]]:
-    path = data_file(folder, FILES[name], "chest_xray")
+def _read(name: str, folder: DataFolder | None) -> dict[str, NDArray[Any]]:
+    content = data_file(folder, FILES[name], "chest_xray")
     try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            arrays = {key: archive[key] for key in ("X", "y")}
-            # A set without an official split is for training as a whole.
-            split = archive["split"] if "split" in archive else np.full(len(arrays["y"]), TRAIN)
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = {key: archive[key] for key in ("X", "y")}
+        # A set without an official split is for training as a whole.
+        split = archive["split"] if "split" in archive else np.full(len(arrays["y"]), TRAIN)
     except _UNREADABLE as error:
-        raise InputError(path.name, "cannot be read as npz", "fetch it again") from error
+        raise InputError(FILES[name], "cannot be read as npz", "fetch it again") from error
     images = arrays["X"].reshape(len(arrays["X"]), -1)
     return {"X": images, "y": arrays["y"], "split": split, "row": np.arange(len(images))}
 

@@ -5,14 +5,13 @@ question-answer pairs and the 20 newsgroups, most of them not medical. The model
 fields of medicine apart in abstracts (Medical Abstracts, its test part), which nobody curated by.
 """
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curation_audit.checks import InputError
-from curation_audit.pipelines.examples.files import data_file
+from curation_audit.pipelines.examples.files import DataFolder, data_file
 
 SEED: Final = 0
 FILES: Final = {
@@ -39,11 +38,11 @@ FIELD_OF_SPECIALTY: Final = {
 }
 
 
-def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
+def table(part: str, folder: DataFolder | None = None) -> dict[str, NDArray[Any]]:
     """The columns ``text_id``, ``text``, ``field`` and ``words`` of ``part``.
 
     Raises:
-        InputError: where one of the files of the part is not in ``folder``.
+        InputError: where one of the files of the part is not in ``folder``, or is another file.
     """
     ids, texts, fields = {"private": _private, "public": _pool, "test": _test}[part](folder)
     return {
@@ -57,7 +56,7 @@ def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
 Rows = tuple[list[str], list[str], list[str]]
 
 
-def _private(folder: Path | None) -> Rows:
+def _private(folder: DataFolder | None) -> Rows:
     read = _read("notes", folder)
     n = len(read["text"])
     rows = np.sort(np.random.default_rng(SEED).permutation(n)[: n // 2])
@@ -72,7 +71,7 @@ def _field_of_note(specialties: str) -> str:
     return str(found.pop()) if len(found) == 1 else GENERAL
 
 
-def _pool(folder: Path | None) -> Rows:
+def _pool(folder: DataFolder | None) -> Rows:
     read, news = _read("answers", folder), _read("news", folder)
     texts = [f"{q} {a}" for q, a in zip(read["question"], read["answer"], strict=True)]
     fields = [FIELD_OF_SOURCE.get(source, GENERAL) for source in read["source"]]
@@ -85,21 +84,21 @@ def _pool(folder: Path | None) -> Rows:
     return [ids[r] for r in rows], [texts[r] for r in rows], [fields[r] for r in rows]
 
 
-def _test(folder: Path | None) -> Rows:
+def _test(folder: DataFolder | None) -> Rows:
     read = _read("abstracts", folder)
     rows = [row for row, code in enumerate(read["y"]) if code <= len(FIELDS)]
     ids = [f"abstract-{row:04d}" for row in rows]
     return ids, [read["text"][row] for row in rows], [FIELDS[read["y"][row] - 1] for row in rows]
 
 
-def _read(name: str, folder: Path | None) -> dict[str, list[Any]]:
+def _read(name: str, folder: DataFolder | None) -> dict[str, list[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = data_file(folder, FILES[name], "clinical_notes")
+    content = data_file(folder, FILES[name], "clinical_notes")
     try:
-        with pq.ParquetFile(path) as opened:
+        with pq.ParquetFile(pa.BufferReader(content)) as opened:
             columns: dict[str, list[Any]] = opened.read().to_pydict()
     except (pa.ArrowException, OSError) as error:
-        raise InputError(path.name, "cannot be read as parquet", "fetch it again") from error
+        raise InputError(FILES[name], "cannot be read as parquet", "fetch it again") from error
     return columns

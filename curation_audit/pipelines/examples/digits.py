@@ -5,11 +5,12 @@ private set of a form reader that only ever sees these five, 150 more of them ar
 the pool is everything else, most of it digits the reader has no use for.
 """
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curation_audit.pipelines.examples.files import DataFolder
 
 N_PRIVATE: Final = 400
 N_TEST: Final = 150
@@ -17,7 +18,7 @@ WANTED: Final = 5  # the digits below this one
 SEED: Final = 0
 
 
-def table(part: str, _folder: Path | None = None) -> dict[str, NDArray[Any]]:
+def table(part: str, _folder: DataFolder | None = None) -> dict[str, NDArray[Any]]:
     """The columns ``image_id``, ``pixel_00`` to ``pixel_63`` and ``digit`` of ``part``."""
     from sklearn.datasets import load_digits
 

@@ -7,11 +7,12 @@ a calibration shift of the site, measurement noise, and miscoded diagnoses. Noth
 private or the test patients goes into the errors.
 """
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curation_audit.pipelines.examples.files import DataFolder
 
 N_PRIVATE: Final = 200
 N_PUBLIC: Final = 250
@@ -22,7 +23,7 @@ MISCODED: Final = 0.4
 SEED: Final = 18
 
 
-def table(part: str, _folder: Path | None = None) -> dict[str, NDArray[Any]]:
+def table(part: str, _folder: DataFolder | None = None) -> dict[str, NDArray[Any]]:
     """The columns of ``part``; no folder is needed.
 
     ``patient_id`` (private, test) or ``record_id`` and ``site`` (public), the 30 measurements,

@@ -5,11 +5,12 @@ private notes are of three services of one hospital, some patients have two. The
 of other hospitals, everyday texts, and a few case reports that quote a private note word by word.
 """
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curation_audit.pipelines.examples.files import DataFolder
 
 N_PATIENTS: Final = {"private": 130, "public": 220, "test": 150}
 N_SECOND_NOTES: Final = 30  # private patients with another note
@@ -80,7 +81,7 @@ NUMBERS: Final = {
 }
 
 
-def table(part: str, _folder: Path | None = None) -> dict[str, NDArray[Any]]:
+def table(part: str, _folder: DataFolder | None = None) -> dict[str, NDArray[Any]]:
     """The columns ``note_id``, ``patient_id``, ``text``, ``service`` and ``words`` of ``part``.
 
     Of everyday texts the service is "none", and every public row is a patient of its own.

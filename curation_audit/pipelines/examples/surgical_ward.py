@@ -6,15 +6,15 @@ last; the pool is every encounter of the middle share. The task is a stay of fiv
 The specialty, which made the choice, is hidden. Levels are counted in the pool only.
 """
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curation_audit.checks import InputError
-from curation_audit.pipelines.examples.files import data_file
+from curation_audit.pipelines.examples.files import DataFolder, data_file
 
+FILE: Final = "diabetes130.parquet"
 SHARES: Final = (0.45, 0.75)
 MIN_FREQUENCY: Final = 100
 LONG_STAY_DAYS: Final = 5
@@ -40,16 +40,16 @@ HIDDEN: Final = (
 DIAGNOSES: Final = ("diag_1", "diag_2", "diag_3")
 
 
-def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
+def table(part: str, folder: DataFolder | None = None) -> dict[str, NDArray[Any]]:
     """Columns ``encounter_id``, ``patient_nbr``, ``stay`` (long or short) and the features.
 
     A feature is a number, scaled by the pool, or one level of a category as 0 and 1, called
     ``column=level``. To scale the levels too would blow up the rare ones.
 
     Raises:
-        InputError: where ``diabetes130.parquet`` is not in ``folder``.
+        InputError: where ``diabetes130.parquet`` is not in ``folder``, or is another file.
     """
-    raw = _read(data_file(folder, "diabetes130.parquet", "surgical_ward"))
+    raw = _read(data_file(folder, FILE, "surgical_ward"))
     parts = _split(raw)
     chosen, pool = parts[part], parts["public"]
     columns: dict[str, NDArray[Any]] = {
@@ -65,15 +65,15 @@ def table(part: str, folder: Path | None = None) -> dict[str, NDArray[Any]]:
     return columns | {"stay": np.where(long, "long", "short")}
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(content: bytes) -> dict[str, NDArray[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as opened:
+        with pq.ParquetFile(pa.BufferReader(content)) as opened:
             read = opened.read()
     except (pa.ArrowException, OSError) as error:
-        raise InputError(path.name, "cannot be read as parquet", "fetch it again") from error
+        raise InputError(FILE, "cannot be read as parquet", "fetch it again") from error
     columns = {}
     for name in read.column_names:
         column = read.column(name)
