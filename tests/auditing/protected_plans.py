@@ -190,7 +190,7 @@ def half_the_noise_of_steps():
         half = dataclasses.replace(settings, noise_multiplier=settings.noise_multiplier / 2)
         return right(units, held, public, half, **rest)
 
-    return patched((private_classifier, "fit_dp_sgd", wrong))
+    return patched((private_objective, "fit_dp_sgd", wrong))
 
 
 def gradients_unclipped():
@@ -201,7 +201,7 @@ def gradients_unclipped():
 
     return patched(
         (dp_gradients, "_unit_norms", short),
-        (private_classifier, "clipped", lambda gradients, norm: gradients),
+        (private_objective, "clipped", lambda gradients, norm: gradients),
     )
 
 
