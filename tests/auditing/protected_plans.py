@@ -17,7 +17,7 @@ from curation_audit.pipelines.protection.base import Budget, Site
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.protect import ProtectSettings, protect
 from curation_audit.pipelines.rules.top import TopK
-from curation_audit.pipelines.scorers import noisy_sum, private_classifier
+from curation_audit.pipelines.scorers import noisy_sum, private_classifier, private_objective
 from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.streams import ShadowStreams
@@ -190,7 +190,7 @@ def half_the_noise_of_steps():
         half = dataclasses.replace(settings, noise_multiplier=settings.noise_multiplier / 2)
         return right(units, held, public, half, **rest)
 
-    return patched((private_objective, "fit_dp_sgd", wrong))
+    return patched((private_classifier, "fit_dp_sgd", wrong))
 
 
 def gradients_unclipped():

@@ -124,15 +124,16 @@ class PrivateClassifier:
             noise=noise if noise.any() else None,
         )
 
-    def carried(self, private: PrivateRows, pool: Rows) -> Carried | None:
+    def carried(self, private: PrivateRows, pool: Rows, held: float = 0.5) -> Carried | None:
         """What records and noise do to the weights in closed form; ``None`` for a network.
 
-        Batches of public rows count as the whole pool.
+        ``held`` is how much of each candidate takes part: one half for fair coins. Batches of
+        public rows count as the whole pool.
         """
         settings = self.settings
         if settings.hidden:
             return None
-        objective = self._objective(private, pool)
+        objective = self._objective(private, pool, held)
         descent = Descent(
             steps=settings.steps,
             learning_rate=settings.learning_rate,
@@ -152,9 +153,9 @@ class PrivateClassifier:
             for sign in (1.0, -1.0)
         ]
 
-    def _objective(self, private: PrivateRows, pool: Rows) -> PrivateObjective:
-        held = np.ones(private.n_units)
-        held[private.candidate_units] = 0.5
+    def _objective(self, private: PrivateRows, pool: Rows, held: float) -> PrivateObjective:
+        of_units = np.ones(private.n_units)
+        of_units[private.candidate_units] = held
         settings, n_public = self.settings, len(pool.features)
         told = np.arange(n_public)
         if n_public > MOST_PUBLIC:
@@ -162,7 +163,7 @@ class PrivateClassifier:
         return PrivateObjective(
             rows=self.embed(private.features).astype(np.float64),
             owners=private.owners,
-            held=held,
+            held=of_units,
             candidates=private.candidate_units,
             public=self.embed(pool.features).astype(np.float64),
             told=told,
