@@ -133,7 +133,7 @@ class PrivateClassifier:
         settings = self.settings
         if settings.hidden:
             return None
-        objective = self._objective(private, pool, held)
+        objective = self.objective(private, pool, held)
         descent = Descent(
             steps=settings.steps,
             learning_rate=settings.learning_rate,
@@ -153,7 +153,8 @@ class PrivateClassifier:
             for sign in (1.0, -1.0)
         ]
 
-    def _objective(self, private: PrivateRows, pool: Rows, held: float) -> PrivateObjective:
+    def objective(self, private: PrivateRows, pool: Rows, held: float) -> PrivateObjective:
+        """What is descended, with every candidate held in part."""
         of_units = np.ones(private.n_units)
         of_units[private.candidate_units] = held
         settings, n_public = self.settings, len(pool.features)
