@@ -172,9 +172,8 @@ def stabilities(plan: AuditPlan) -> Iterator[Stability]:
 def stability(plan: AuditPlan, n_records: int) -> Stability:
     """Of disjoint sets of that many candidates; at most half of all."""
     streams, pool = Streams(plan.seed), plan.data.pool
-    held = disjoint(
-        plan.data.private.n_candidates, n_records, streams.generator("halves", n_records)
-    )
+    draws = streams.generator("health: halves", n_records)
+    held = disjoint(plan.data.private.n_candidates, n_records, draws)
     shadows = streams.for_shadows(f"halves of {n_records}", range(len(held)))
     scores = score_shadows(plan, held, shadows)
     mask = plan.rule.select(scores, tie_order(pool.ids, plan.seed), shadows, pool).mask()
