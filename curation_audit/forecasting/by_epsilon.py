@@ -4,10 +4,14 @@ For ``dp_gd`` and ``dp_sgd`` without hidden layers. All of it is to first order 
 (``statistics/noisy_descent.py``): predictions, which prove nothing of privacy.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from curation_audit.auditing.plan import AuditPlan
+from curation_audit.checks import SettingError
 from curation_audit.dp.calibration import EpsilonTarget, noise_multiplier_for
 from curation_audit.dp.events import PoissonGaussian
 from curation_audit.dp.ledger import guarantee_of
@@ -28,14 +32,15 @@ class Foretold:
 
     ``prediction`` has every adversary, and the check on exact shadows of this epsilon if there are
     any. ``allowed_auc`` is a bound: the most that the claim of this scorer by itself lets anyone
-    reach. ``kept``: which share of the picks without noise is still picked; a prediction.
+    reach. ``kept``: which share of the picks without noise is still picked; a prediction, ``None``
+    where the rule draws noise of its own.
     """
 
     epsilon: float
     noise_multiplier: float
     prediction: Prediction
     allowed_auc: float
-    kept: float
+    kept: float | None
 
 
 def descends(plan: AuditPlan) -> bool:
@@ -45,6 +50,13 @@ def descends(plan: AuditPlan) -> bool:
         and not plan.scorer.settings.hidden
         and plan.protection is not None
     )
+
+
+def check_epsilons(epsilons: Sequence[float]) -> None:
+    """Raise ``SettingError`` for what is no finite epsilon above 0."""
+    for epsilon in epsilons:
+        if not 0 < epsilon < math.inf:
+            raise SettingError("epsilon", f"found {epsilon:g}", "expected a finite number above 0")
 
 
 def curve(plan: AuditPlan, epsilons: Sequence[float], n_shadows: int) -> tuple[Foretold, ...]:
@@ -65,9 +77,13 @@ def foretold(plan: AuditPlan, epsilon: float, n_shadows: int) -> Foretold:
     """
     if not isinstance(plan.scorer, PrivateClassifier) or plan.protection is None:
         raise TypeError("only noisy gradient descent is foretold.")
+    check_epsilons((epsilon,))
     adjacency, now = plan.scorer.adjacency_of_claim, plan.scorer.settings
     target = EpsilonTarget(epsilon, plan.protection.delta)
-    noise = noise_multiplier_for(target, now.sampling_rate, now.steps, adjacency)
+    try:
+        noise = noise_multiplier_for(target, now.sampling_rate, now.steps, adjacency)
+    except ValueError as error:
+        raise SettingError("epsilon", str(error).rstrip(".")) from None
     scorer = replace(plan.scorer, settings=replace(now, noise_multiplier=noise))
     event = PoissonGaussian(noise, now.sampling_rate, now.steps, "scorer")
     return Foretold(
@@ -79,15 +95,20 @@ def foretold(plan: AuditPlan, epsilon: float, n_shadows: int) -> Foretold:
     )
 
 
-def kept(scorer: PrivateClassifier, plan: AuditPlan) -> float:
-    """Which share of the picks without noise a noisy curation of all candidates still picks."""
+def kept(scorer: PrivateClassifier, plan: AuditPlan) -> float | None:
+    """Which share of the picks without noise a noisy curation of all candidates still picks.
+
+    ``None`` where the rule draws noise itself: there are no picks without noise then.
+    """
     quiet = replace(scorer, settings=replace(scorer.settings, noise_multiplier=0.0))
     still, noisy = (_all_held(one, plan) for one in (quiet, scorer))
     rng = Streams(plan.seed).generator("foretold")
     covariance = noisy.noise(scorer.settings.noise_of_step)
     drawn = rng.multivariate_normal(noisy.released, covariance, N_DRAWS, method="eigh")
     pool = scorer.embed(plan.data.pool.features)
-    reference = _picked(plan, (pool @ still.released)[None])[0]
+    reference, again = _picked(plan, np.stack([pool @ still.released] * 2))
+    if (reference != again).any():
+        return None
     of_draws = _picked(plan, drawn @ pool.T)
     return float((of_draws & reference).sum(axis=1).mean() / max(1, reference.sum()))
 

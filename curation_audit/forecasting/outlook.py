@@ -14,7 +14,7 @@ from curation_audit.attacks.analytic_shadows import telling
 from curation_audit.auditing.curation import select_and_train
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
-from curation_audit.forecasting.by_epsilon import Foretold, curve, descends
+from curation_audit.forecasting.by_epsilon import Foretold, check_epsilons, curve, descends
 from curation_audit.forecasting.prediction import (
     CONFIDENCE,
     Prediction,
@@ -133,6 +133,7 @@ def outlook(
             every shadow, of which the law knows nothing.
     """
     check_shadows(n_shadows)
+    check_epsilons(epsilons)
     check_scores_are_seen(plan)
     private = plan.data.private
     if (private.unit == ALWAYS_IN).any():

@@ -105,7 +105,7 @@ def _foretold(one: Foretold) -> dict[str, Any]:
         "failure": None if check is None else check.failure,
         "largest_mu_of_known_others": _number(float(told["dp"].mu.max())),
         "allowed_auc": _number(one.allowed_auc),
-        "picks_kept": _number(one.kept),
+        "picks_kept": None if one.kept is None else _number(one.kept),
     }
 
 
@@ -179,7 +179,7 @@ def _row(one: Foretold) -> list[str]:
         measured,
         checked,
         f"{one.allowed_auc:.3f}",
-        f"{one.kept:.0%}",
+        "not measured" if one.kept is None else f"{one.kept:.0%}",
     ]
 
 

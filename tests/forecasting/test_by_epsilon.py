@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from curation_audit.auditing.curation import score_shadows
+from curation_audit.checks import SettingError
 from curation_audit.forecast_command import forecast
 from curation_audit.forecasting.by_epsilon import curve, descends, foretold, kept
 from curation_audit.forecasting.outlook import outlook
@@ -17,6 +18,7 @@ from curation_audit.pipelines.protection.base import Budget
 from curation_audit.pipelines.protection.dp_sgd import DpGd, DpSgd
 from curation_audit.pipelines.protection.protect import ProtectSettings
 from curation_audit.pipelines.rules.cut import tie_order
+from curation_audit.pipelines.rules.sampled import GumbelTopK
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.streams import Streams
 from tests.analytic.worlds import LOGIT, MEAN, N, plan
@@ -85,6 +87,14 @@ def test_picks_that_are_kept_are_those_of_real_curations(epsilon):
     assert kept(plans[0].scorer, of) == 1
 
 
+def test_a_rule_that_draws_noise_has_no_picks_without():
+    of = replace(protected(), rule=GumbelTopK(k=60, temperature=1.0))
+    assert kept(of.scorer, of) is None
+    seen = outlook(of, 0, epsilons=(1.0,))
+    assert tree(seen, Asked(), ["x"] * N)["by_epsilon"][0]["picks_kept"] is None
+    assert rows_by_epsilon(seen)[1][-1] == "not measured"
+
+
 def picks(of, n):
     streams = Streams(3).for_shadows("kept", range(n))
     scores = score_shadows(of, np.ones((n, N), dtype=bool), streams)
@@ -124,3 +134,11 @@ def test_the_command_takes_epsilons():
     assert [one["epsilon"] for one in json.loads(seen.output)["by_epsilon"]] == [0.5, 2.0]
     shown = CliRunner().invoke(forecast, [*args, "--epsilon", "2"])
     assert "claim allows" in shown.output
+
+
+@pytest.mark.parametrize("epsilon", [np.inf, np.nan, 0.0, -1.0])
+def test_an_epsilon_is_a_finite_number(epsilon):
+    with pytest.raises(SettingError, match="epsilon"):
+        outlook(plan(MEAN), 0, epsilons=(1.0, epsilon))
+    with pytest.raises(SettingError, match="finite"):
+        foretold(protected(), epsilon, 0)
