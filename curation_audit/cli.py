@@ -15,6 +15,7 @@ from curation_audit.attest_command import attest
 from curation_audit.checks import InputError
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
+from curation_audit.health_command import health
 from curation_audit.integrity_command import keygen, sign, verify
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
@@ -48,7 +49,7 @@ def cli() -> None:
     """  # noqa: D301 - click reads the control character, not its escape
 
 
-for command in (curate, forecast, ledger, tune, keygen, sign, verify, attest):
+for command in (curate, forecast, health, ledger, tune, keygen, sign, verify, attest):
     cli.add_command(command)
 
 

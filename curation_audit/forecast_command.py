@@ -30,6 +30,15 @@ from curation_audit.options import pipeline_option, set_option
     show_default=True,
     help="Exact shadows to check the prediction on: an even number from 30, or 0 for none.",
 )
+@click.option(
+    "--epsilon",
+    "epsilons",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    default=(0.5, 1.0, 2.0, 4.0, 8.0),
+    show_default=True,
+    help="An epsilon at which to foretell dp_gd or dp_sgd, if one is in place. May be repeated.",
+)
 @click.option("--model", is_flag=True, help="Forecast the model's leak, too; it trains hundreds.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
 def forecast(
@@ -38,6 +47,7 @@ def forecast(
     records: tuple[int, ...],
     advantage: float,
     shadows: int,
+    epsilons: tuple[float, ...],
     model: bool,
     as_json: bool,
 ) -> None:
@@ -52,6 +62,7 @@ def forecast(
     from curation_audit.forecasting.outlook import outlook
     from curation_audit.forecasting.words import (
         Asked,
+        rows_by_epsilon,
         rows_of_adversaries,
         rows_of_laws,
         sentences,
@@ -61,7 +72,7 @@ def forecast(
 
     plan = load_plan(pipeline, assignments)
     with one_thread():
-        found = outlook(plan, shadows, model=model)
+        found = outlook(plan, shadows, model=model, epsilons=epsilons)
     asked = Asked(records, advantage)
     names = keyed_ids(plan)
     if as_json:
@@ -71,5 +82,7 @@ def forecast(
         show_table(f"Forecast for {plan.name!r}: what scores tell", rows_of_adversaries(found))
     if found.laws:
         show_table("By number of records", rows_of_laws(found, asked))
+    if found.by_epsilon:
+        show_table("By epsilon of the scorer: what the auditor tells", rows_by_epsilon(found))
     for sentence in sentences(found, asked, names):
         click.echo(sentence)

@@ -14,6 +14,7 @@ from curation_audit.attacks.analytic_shadows import telling
 from curation_audit.auditing.curation import select_and_train
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import SettingError
+from curation_audit.forecasting.by_epsilon import Foretold, check_epsilons, curve, descends
 from curation_audit.forecasting.prediction import (
     CONFIDENCE,
     Prediction,
@@ -109,21 +110,30 @@ class Outlook:
     fall: float | None
     no_law: str | None
     notes: tuple[str, ...] = ()
+    by_epsilon: tuple[Foretold, ...] = ()
 
 
-def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Outlook:
+def outlook(
+    plan: AuditPlan,
+    n_shadows: int = 32,
+    *,
+    model: bool = False,
+    epsilons: Sequence[float] = (),
+) -> Outlook:
     """Forecast from ``n_shadows`` exact shadows.
 
     Args:
         plan: a plan whose scorer is linear, or a network (``mlp_classifier``).
         n_shadows: on which the prediction is checked and the stages are measured.
         model: forecast what the trained model tells, too; that takes some hundred trainings.
+        epsilons: at which to foretell a scorer by noisy gradient descent; of others nothing is.
 
     Raises:
         SettingError: for any other scorer, too few shadows, or records that are in
             every shadow, of which the law knows nothing.
     """
     check_shadows(n_shadows)
+    check_epsilons(epsilons)
     check_scores_are_seen(plan)
     private = plan.data.private
     if (private.unit == ALWAYS_IN).any():
@@ -161,6 +171,7 @@ def outlook(plan: AuditPlan, n_shadows: int = 32, *, model: bool = False) -> Out
         fall=None if halves is None else halves.fall,
         no_law=no_law,
         notes=tuple(notes_on(plan, closed_form=halves is not None, model=model)),
+        by_epsilon=curve(plan, epsilons, n_shadows) if descends(plan) else (),
     )
 
 

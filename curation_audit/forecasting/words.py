@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from curation_audit.forecasting.by_epsilon import Foretold
 from curation_audit.forecasting.outlook import TIMES, Outlook, StageLaw
 from curation_audit.forecasting.prediction import KNOWS
 from curation_audit.statistics.leakage_law import Range
@@ -16,6 +17,12 @@ ASSUMES: Final = (
     "whatever their number. Ranges run between the laws of both ends of the interval measured "
     "today, of a stage that hides as much as today instead, and of how the variance of single "
     "halves falls; no theorem covers what is extrapolated."
+)
+
+BY_EPSILON: Final = (
+    "By epsilon: the auditor's AUC is a prediction to first order along noisy paths; what the "
+    "claim allows is a bound for the scores by themselves. Picks kept, a prediction that is not "
+    "checked, are those of the curation without noise, where all candidates are in."
 )
 
 
@@ -80,6 +87,25 @@ def tree(found: Outlook, asked: Asked, names: Sequence[str]) -> dict[str, Any]:
         "variance_falls_as_n_to_the": None if found.fall is None else _number(-found.fall),
         "stages": [_stage(law, found, asked) for law in found.laws],
         "assumes": ASSUMES if found.laws else None,
+        "by_epsilon": [_foretold(one) for one in found.by_epsilon],
+    }
+
+
+def _foretold(one: Foretold) -> dict[str, Any]:
+    told = {of.adversary: of for of in one.prediction.told}
+    check = one.prediction.check
+    return {
+        "epsilon": _number(one.epsilon),
+        "noise_multiplier": _number(one.noise_multiplier),
+        "label": one.prediction.label,
+        "auc": _number(told["auditor"].auc),
+        "advantage": _number(told["auditor"].advantage),
+        "linearity_corr": None if check is None else _number(check.linearity),
+        "measured_auc": None if check is None else _estimate(check.measured),
+        "failure": None if check is None else check.failure,
+        "largest_mu_of_known_others": _number(float(told["dp"].mu.max())),
+        "allowed_auc": _number(one.allowed_auc),
+        "picks_kept": None if one.kept is None else _number(one.kept),
     }
 
 
@@ -133,6 +159,30 @@ def rows_of_adversaries(found: Outlook) -> list[list[str]]:
     return [header, *body]
 
 
+def rows_by_epsilon(found: Outlook) -> list[list[str]]:
+    """A header and, for every epsilon, what noisy gradient descent is predicted to tell."""
+    header = ["epsilon", "noise", "AUC", "measured", "checked", "claim allows", "picks kept"]
+    return [header, *(_row(one) for one in found.by_epsilon)]
+
+
+def _row(one: Foretold) -> list[str]:
+    check, auditor = one.prediction.check, one.prediction.told[0]
+    measured, checked = "not measured", "no"
+    if check is not None:
+        of = check.measured
+        measured = f"{of.value:.3f} ({of.low:.3f} to {of.high:.3f})"
+        checked = "yes" if check.failure is None else "not confirmed"
+    return [
+        f"{one.epsilon:g}",
+        f"{one.noise_multiplier:.3g}",
+        f"{auditor.auc:.3f}",
+        measured,
+        checked,
+        f"{one.allowed_auc:.3f}",
+        "not measured" if one.kept is None else f"{one.kept:.0%}",
+    ]
+
+
 def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
     """What a forecast comes to."""
     prediction, check, flags = found.prediction, found.prediction.check, found.flags
@@ -165,6 +215,8 @@ def sentences(found: Outlook, asked: Asked, names: Sequence[str]) -> list[str]:
     )
     said.append(f"Most exposed candidates, by keyed id: {exposed}.")
     said += [_needed(law, found, asked) for law in found.laws]
+    if found.by_epsilon:
+        said.append(BY_EPSILON)
     if found.laws:
         said.append(ASSUMES)
     else:

@@ -94,9 +94,17 @@ class DpSgdSettings:
     @property
     def last_noise(self) -> float:
         """The standard deviation of the last step's noise on each weight that is returned."""
-        of_step = self.noise_multiplier * self.clip / self.expected_units
-        share = 1 / ((self.steps + 1) // 2) if self.average else 1
-        return self.learning_rate * of_step * share
+        return self.learning_rate * self.noise_of_step / self.n_averaged
+
+    @property
+    def noise_of_step(self) -> float:
+        """The standard deviation of the noise on each coordinate of a step's gradient."""
+        return self.noise_multiplier * self.clip / self.expected_units
+
+    @property
+    def n_averaged(self) -> int:
+        """Of how many iterates, the last ones, the mean is returned."""
+        return (self.steps + 1) // 2 if self.average else 1
 
     def widths(self, n_features: int) -> tuple[int, ...]:
         """The width of every layer, the input's first."""
@@ -148,19 +156,17 @@ def fit_dp_sgd(
     parts = _parts(weights, velocity, units, settings)
     batches = _batches(UnitTable.of_units(units, device), held, settings, secret, parts)
     negatives = _public_rows(pool, settings, streams)
-    n_averaged = (settings.steps + 1) // 2
     for step, (private, rows) in enumerate(zip(batches, negatives, strict=True)):
         velocity.mul_(settings.momentum)
         if settings.noise_multiplier:
             secret.noise.fill(noise)
-            scale = settings.noise_multiplier * settings.clip / settings.expected_units
-            velocity.add_(noise, alpha=scale)
+            velocity.add_(noise, alpha=settings.noise_of_step)
         for part, pieces in zip(parts, private, strict=True):
             _add_gradients(part, pieces, rows, settings)
         velocity.add_(weights, alpha=settings.l2)
         weights.add_(velocity, alpha=-settings.learning_rate)
-        if settings.average and step >= settings.steps - n_averaged:
-            total.add_(weights, alpha=1 / n_averaged)
+        if settings.average and step >= settings.steps - settings.n_averaged:
+            total.add_(weights, alpha=1 / settings.n_averaged)
     return _as_layers(total if settings.average else weights, widths)
 
 

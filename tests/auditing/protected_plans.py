@@ -17,7 +17,7 @@ from curation_audit.pipelines.protection.base import Budget, Site
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.protect import ProtectSettings, protect
 from curation_audit.pipelines.rules.top import TopK
-from curation_audit.pipelines.scorers import noisy_sum, private_classifier
+from curation_audit.pipelines.scorers import noisy_sum, private_classifier, private_objective
 from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.streams import ShadowStreams
@@ -201,7 +201,7 @@ def gradients_unclipped():
 
     return patched(
         (dp_gradients, "_unit_norms", short),
-        (private_classifier, "clipped", lambda gradients, norm: gradients),
+        (private_objective, "clipped", lambda gradients, norm: gradients),
     )
 
 

@@ -1,20 +1,20 @@
 """A private-against-pool classifier by DP-SGD, or by noisy full-batch gradient descent."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from sklearn.covariance import ledoit_wolf
 
-from curation_audit.dp.clipping import clipped, unit_sums
 from curation_audit.observations import Linearisation
 from curation_audit.pipelines.base import Family, FittedScorers, PrivateRows, Rows
 from curation_audit.pipelines.scorers.linear import LinearScorers
+from curation_audit.pipelines.scorers.private_objective import PrivateObjective
 from curation_audit.releases.public_maps import PublicMap
 from curation_audit.results import Adjacency
+from curation_audit.statistics.noisy_descent import Carried, Descent, Draws, carried
 from curation_audit.streams import ShadowStreams, Streams
 from curation_audit.training.device import resolve_device
 from curation_audit.training.dp_sgd import (
@@ -24,9 +24,13 @@ from curation_audit.training.dp_sgd import (
     fit_dp_sgd,
 )
 from curation_audit.training.mlp import Layer, forward
-from curation_audit.types import Features, Floats, Inclusion, Labels, Scores
+from curation_audit.types import Features, Inclusion, Labels, Scores
 
 ROWS_PER_BLOCK = 8192
+N_TWINS = 2
+"""Pairs of noisy paths along which descent is linearised."""
+MOST_PUBLIC = 4096
+"""Rows of the pool that stand for all of it in a Hessian."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,95 +105,75 @@ class PrivateClassifier:
         return LinearScorers(weights, self.embed)
 
     def linearise(self, private: PrivateRows, pool: Rows) -> Linearisation | None:
-        """Gradient descent linearised at the weights that units at half weight lead to.
+        """Noisy gradient descent linearised along paths of units at half weight.
 
-        There, with Hessian H of the objective and learning rate r, a gradient g that enters each
-        of T steps moves the weights by ``-(1 - (1 - r H)^T) H^-1 g``, and noise of variance v in
-        each step adds ``r^2 v sum_t (1 - r H)^2t``. Momentum, averaging and the noise of sampling
-        are left out: this serves attacks, and proves nothing.
+        The noise of sampling counts as noise of the mechanism. This serves attacks and forecasts,
+        and proves nothing.
         """
-        if self.settings.hidden:
+        found = self.carried(private, pool)
+        if found is None:
             return None
-        reference = self._noise_free(private, pool)
-        curvature, axes = self._curvature(private, pool, reference)
-        rate, powers = self.settings.learning_rate, np.arange(self.settings.steps)
-        shrink = (1 - rate * curvature)[:, None] ** powers  # (p, T)
-        influence = -self._gradients(private, reference) @ (axes * (rate * shrink.sum(1)) @ axes.T)
-        settings = self.settings
-        sigma = settings.noise_multiplier * settings.clip / settings.expected_units
-        noise = (axes * ((rate * sigma) ** 2 * (shrink**2).sum(axis=1))) @ axes.T
-        second_moment = ledoit_wolf(influence, assume_centered=True)[0]
-        p = len(reference)
+        noise = found.noise(self.settings.noise_of_step)
+        second_moment = ledoit_wolf(found.records, assume_centered=True)[0]
+        p = len(found.released)
         return Linearisation(
-            reference=reference,
-            influence=influence,
-            covariance=len(influence) / 4 * second_moment + noise,
+            reference=found.released,
+            influence=found.records,
+            covariance=len(found.records) / 4 * second_moment + noise,
             slopes=np.arange(p) < p - 1,
-            noise=noise if sigma > 0 else None,
+            noise=noise if noise.any() else None,
         )
 
-    def _n_units(self) -> float:
-        """What sums of all units are divided by."""
-        return self.settings.expected_units / self.settings.sampling_rate
+    def carried(self, private: PrivateRows, pool: Rows, held: float = 0.5) -> Carried | None:
+        """What records and noise do to the weights in closed form; ``None`` for a network.
 
-    def _noise_free(self, private: PrivateRows, pool: Rows) -> Floats:
-        """The weights (p,) of full batches without noise, with every unit at half weight."""
-        quiet = replace(
-            self.settings,
-            noise_multiplier=0.0,
-            sampling_rate=1.0,
-            expected_units=2 * self._n_units(),
-        )
-        calm = replace(self, settings=quiet)
-        everyone = np.ones((1, private.n_units), dtype=bool)
-        streams = Streams(0).for_shadows("linearise", (0,))  # of public batches, if there are any
-        fitted = calm.fit_units(private, everyone, pool, streams=streams)
-        if not isinstance(fitted, LinearScorers):
-            raise TypeError("only a linear scorer has weights.")
-        return np.asarray(fitted.weights[0], dtype=np.float64)
-
-    def _curvature(
-        self, private: PrivateRows, pool: Rows, weights: Floats
-    ) -> tuple[Floats, Floats]:
-        """Eigenvalues (p,) and eigenvectors (p, p) of the objective's Hessian.
-
-        A clipped gradient keeps its length, so that only its direction bends: none at all for a
-        unit of one row. What is not symmetric in that is left out.
+        ``held`` is how much of each candidate takes part: one half for fair coins. Batches of
+        public rows count as the whole pool.
         """
-        hessian = self.settings.l2 * np.eye(len(weights))
-        own, others = (
-            one.astype(np.float64)
-            for one in (self.embed(private.features), self.embed(pool.features))
+        settings = self.settings
+        if settings.hidden:
+            return None
+        objective = self.objective(private, pool, held)
+        descent = Descent(
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
+            averaged=settings.n_averaged,
         )
-        for rows, bent, weight in (
-            (own, self._bent(own, private, weights), 0.5 / self._n_units()),
-            (others, others, 1 / len(pool)),
-        ):
-            likely = expit(rows @ weights)
-            hessian += weight * (bent.T * (likely * (1 - likely))) @ bent
-        return np.linalg.eigh(hessian)
+        start = np.zeros(objective.rows.shape[1])
+        return carried(objective, start, descent, self._paths())
 
-    def _bent(self, rows: Floats, private: PrivateRows, weights: Floats) -> Floats:
-        """Rows (rows, p), of clipped units only what lies across the clipped gradient, shrunk."""
-        sums = self._unit_gradients(rows, private, weights)
-        length = np.linalg.norm(sums, axis=1)
-        shrunk = np.minimum(1, self.settings.clip / np.maximum(length, np.finfo(np.float64).tiny))
-        along = sums / np.where(length > 0, length, 1)[:, None]
-        across = rows - (rows * along[private.owners]).sum(axis=1)[:, None] * along[private.owners]
-        is_clipped = (shrunk < 1)[private.owners, None]
-        bent: Floats = np.where(is_clipped, across * np.sqrt(shrunk)[private.owners, None], rows)
-        return bent
+    def _paths(self) -> list[Draws]:
+        """One without noise where nothing is random, else twins."""
+        if self.settings.noise_of_step == 0 and self.settings.sampling_rate == 1:
+            return [(Streams(0).generator("linearise"), 0.0)]
+        return [
+            (Streams(0).generator(f"linearise/{n}"), sign)
+            for n in range(N_TWINS)
+            for sign in (1.0, -1.0)
+        ]
 
-    def _unit_gradients(self, rows: Floats, private: PrivateRows, weights: Floats) -> Floats:
-        """The sum over each unit's rows, before it is clipped, (units, p)."""
-        of_rows = (expit(rows @ weights) - 1)[:, None] * rows
-        return unit_sums(of_rows, private.owners, private.n_units)
-
-    def _gradients(self, private: PrivateRows, weights: Floats) -> Floats:
-        """What each candidate's clipped gradient adds to a step's mean, (N, p)."""
-        rows = self.embed(private.features).astype(np.float64)
-        sums = self._unit_gradients(rows, private, weights)[private.candidate_units]
-        return clipped(sums, self.settings.clip) / self._n_units()
+    def objective(self, private: PrivateRows, pool: Rows, held: float) -> PrivateObjective:
+        """What is descended, with every candidate held in part."""
+        of_units = np.ones(private.n_units)
+        of_units[private.candidate_units] = held
+        settings, n_public = self.settings, len(pool.features)
+        told = np.arange(n_public)
+        if n_public > MOST_PUBLIC:
+            told = Streams(0).generator("public rows").choice(n_public, MOST_PUBLIC, replace=False)
+        return PrivateObjective(
+            rows=self.embed(private.features).astype(np.float64),
+            owners=private.owners,
+            held=of_units,
+            candidates=private.candidate_units,
+            public=self.embed(pool.features).astype(np.float64),
+            told=told,
+            clip=settings.clip,
+            l2=settings.l2,
+            n_units=settings.expected_units / settings.sampling_rate,
+            sampling_rate=settings.sampling_rate,
+            noise=settings.noise_of_step,
+        )
 
 
 @dataclass(frozen=True, slots=True)

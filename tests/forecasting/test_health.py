@@ -1,0 +1,168 @@
+"""Training health: halves, who stands out, the edge of stability, and who may see any of it."""
+
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import special, stats
+
+from curation_audit.auditing.curation import score_shadows
+from curation_audit.forecasting.health import disjoint, health, stabilities, stability
+from curation_audit.forecasting.health_words import sentences, tree
+from curation_audit.forecasting.prediction import linear_of
+from curation_audit.health_command import health as command
+from curation_audit.pipelines.protection.base import Budget
+from curation_audit.pipelines.protection.dp_sgd import DpGd
+from curation_audit.pipelines.protection.protect import ProtectSettings
+from curation_audit.pipelines.rules.cut import tie_order
+from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
+from curation_audit.pipelines.scorers.nearest import Nearest
+from curation_audit.streams import Streams
+from tests.analytic.worlds import LOGIT, MEAN, D, N, plan
+
+MED = Path(__file__).parents[2] / "curation_audit" / "pipelines" / "med.yaml"
+
+
+def by_descent(**settings):
+    scorer = DpGd(**({"steps": 200, "precondition": False, "clip": 100.0} | settings))
+    return plan(
+        LOGIT,
+        protect=ProtectSettings(
+            mechanism="dp_gd",
+            adjacency="zero_out",
+            budget=Budget(epsilon=np.inf, delta=1e-5),
+            scorer=scorer,
+        ),
+    )
+
+
+def test_halves_are_disjoint_and_of_the_size_asked_for():
+    held = disjoint(20, 7, np.random.default_rng(0))
+    assert not (held[0::2] & held[1::2]).any()
+    assert (held.sum(axis=1) == 7).all()
+    assert len({row.tobytes() for row in held}) == len(held)
+
+
+def test_stability_is_what_each_pair_by_itself_gives():
+    of = plan(MEAN)
+    found = stability(of, 20)
+    held = disjoint(N, 20, Streams(of.seed).generator("health: halves", 20))
+    streams = Streams(of.seed).for_shadows("halves of 20", range(len(held)))
+    scores = score_shadows(of, held, streams)
+    picks = of.rule.select(scores, tie_order(of.data.pool.ids, of.seed)).mask()
+    pairs = range(0, len(held), 2)
+    expected = [stats.spearmanr(scores[i], scores[i + 1]).statistic for i in pairs]
+    assert found.correlation == pytest.approx(np.mean(expected))
+    shared = [(picks[i] & picks[i + 1]).sum() / 60 for i in pairs]
+    assert found.overlap == pytest.approx(np.mean(shared))
+    assert found.by_chance == pytest.approx(0.2)
+
+
+def test_more_records_curate_more_alike_and_noise_alone_by_chance():
+    rows = np.random.default_rng(1).standard_normal((N, D)) + 1
+    by_size = list(stabilities(plan(MEAN, private=rows)))
+    assert [one.n_records for one in by_size] == [5, 10, 20, 40]
+    assert by_size[-1].correlation > by_size[0].correlation + 0.02
+    around_nothing = stability(plan(MEAN, n=400), 100)
+    assert abs(around_nothing.correlation) < 0.5
+    assert around_nothing.overlap < 0.5
+
+
+def test_the_same_record_many_times_curates_the_same():
+    found = stability(plan(MEAN, private=np.ones((N, D))), 20)
+    assert found.correlation == pytest.approx(1)
+    assert found.overlap == 1
+
+
+def test_a_linear_scorer_has_a_spectrum_and_predictions():
+    of = plan(MEAN)
+    found = health(of, 0)
+    assert found.prediction.label == "prediction, not confirmed"
+    assert found.spectrum.numerical_rank == D == found.prediction.n_directions
+    own = found.vulnerability
+    shifts = linear_of(of).affine().shifts
+    np.testing.assert_allclose(own.length, np.linalg.norm(shifts, axis=1))
+    np.testing.assert_allclose(own.tpr, stats.norm.sf(stats.norm.isf(0.01) - own.mu))
+    assert (np.diff(own.leverage[own.order]) <= 0).all()
+    assert (own.mu[own.order[0]], own.order.size) == (own.mu.max(), N)
+    assert found.edge is None
+    assert any("eta * lambda_max is not measured" in one for one in found.notes)
+
+
+def test_predictions_are_checked_on_exact_shadows():
+    found = health(plan(MEAN), 60)
+    assert found.prediction.label == "prediction, checked on exact shadows"
+    assert tree(found, ["x"] * N)["linearity_corr"] > 0.97
+
+
+def test_a_network_has_an_edge_and_no_mu():
+    of = plan(MlpClassifier(hidden=(4,), epochs=3, device="cpu"))
+    found = health(of, 0)
+    assert found.vulnerability.mu is None
+    assert 0 < found.edge.eta_lambda_max < found.edge.threshold == 3.8
+    node = tree(found, ["x"] * N)
+    assert node["vulnerability"][0]["mu"] is None
+    assert node["edge_of_stability"]["near_threshold"] is False
+
+
+def test_other_scorers_have_halves_only():
+    found = health(plan(Nearest()), 0)
+    assert (found.prediction, found.spectrum, found.vulnerability, found.edge) == (None,) * 4
+    assert len(found.stability) == 4
+    node = tree(found, ["x"] * N)
+    assert (node["spectrum"], node["vulnerability"], node["label"]) == (None, None, None)
+    assert len(found.notes) == 2
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.95, 1.2])
+def test_descent_above_the_edge_is_seen(factor):
+    """By the rate: at zero weights the loss is most sharply bent, and ends less so."""
+    calm = health(by_descent(learning_rate=0.01), 0).edge
+    rate = factor * 2 / (calm.eta_lambda_max / 0.01)
+    found = health(by_descent(learning_rate=rate), 0)
+    assert found.edge.near == (found.edge.eta_lambda_max > 1.8)
+    if factor == 0.5:
+        assert found.edge.eta_lambda_max < 1.3
+        assert found.edge.gradient_norm < 1e-3
+        assert not any("do not trust" in one for one in found.notes)
+    if factor == 1.2:
+        assert found.edge.near
+        assert any("do not trust" in one for one in found.notes)
+
+
+def test_all_of_it_says_that_it_is_private():
+    found = health(plan(MEAN), 0)
+    node = tree(found, ["x"] * N)
+    assert node["private"] is True
+    assert "no part of a release" in node["note"]
+    assert sentences(found)[0] == node["note"]
+    assert json.loads(json.dumps(node, allow_nan=False)) == node
+
+
+def test_the_command_writes_outside_of_the_release_and_for_its_owner_only(tmp_path):
+    args = ["--pipeline", str(MED), "--set", f"run.out={tmp_path / 'run'}", "--shadows", "0"]
+    seen = CliRunner().invoke(command, args)
+    assert seen.exit_code == 0, seen.output
+    assert "no part of a release" in seen.output
+    (path,) = [one for one in (tmp_path / "run").rglob("*") if one.is_file()]
+    assert path == tmp_path / "run" / "private" / "health.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    written = json.loads(path.read_text())
+    assert len(written["vulnerability"]) == 200
+    told = CliRunner().invoke(command, [*args, "--json"])
+    assert json.loads(told.stdout) == written
+    few = CliRunner().invoke(command, [*args[:-1], "8"])
+    assert few.exit_code != 0
+    assert "Traceback" not in few.output
+
+
+def test_what_a_record_that_stands_out_is_predicted():
+    rows = np.random.default_rng(2).standard_normal((N, D))
+    rows[17] *= 30
+    found = health(plan(MEAN, private=rows), 0).vulnerability
+    assert found.order[0] == 17
+    assert found.tpr[17] > 0.9 > special.ndtr(np.median(found.mu) + special.ndtri(0.01))
