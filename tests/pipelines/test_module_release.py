@@ -201,7 +201,7 @@ def test_scores_of_an_audit_see_no_private_sum(offered):
 
 
 def test_a_module_that_writes_is_told_before_anything_is_booked(offered):
-    with pytest.raises(InputError, match="draws at random|in its forward pass"):
+    with pytest.raises(InputError, match=r"draws at random|in its forward pass"):
         check_tier(
             protected(case("plain")), data(private_rows(), pool_rows()), allow_research=False
         )

@@ -98,10 +98,11 @@ class NoisySelection:
             queries = scorer.embed(site.pool.features, site.pool.labels).astype(np.float64)
             moved = scorer.mechanism.sum_sensitivity / scorer.mechanism.denominator
             longest = float(np.linalg.norm(queries, axis=1).max())
+            one_way = scorer.mechanism.nonnegative and bool((queries >= 0).all())
             return Bounded(
                 scorer=scorer,
                 delta_inf=moved * longest,
-                monotone=scorer.mechanism.nonnegative and site.adjacency != "replace_one",
+                monotone=one_way and site.adjacency != "replace_one",
                 delta_2=moved * float(np.linalg.norm(queries, ord=2)),
             )
         private = hasattr(scorer, "mechanism")
