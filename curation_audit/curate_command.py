@@ -83,7 +83,7 @@ def curate(
     (noisy_top_k) the picks alone leave.
     """
     from curation_audit.checks import InputError
-    from curation_audit.config import load_picking, load_plan
+    from curation_audit.config import load_for_release, load_picking
     from curation_audit.console_progress import choose_progress
     from curation_audit.curating import draw_release, pick, write_picks
     from curation_audit.integrity.attestation import ATTESTATION, about_curation, attest
@@ -102,7 +102,7 @@ def curate(
         if opening is not None:
             hint = "run attest commit on the ids that were picked"
             raise InputError("--attest", "is for picks by scores that a release covers", hint)
-        plan = load_plan(pipeline, settings)
+        plan = load_for_release(pipeline, settings)
         _tell_noisy(plan, Path(out), new_version=new_version, as_json=as_json)
         return
     told: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def curate(
     if release_file is not None:
         release = Release.load(release_file)
     else:
-        plan = load_plan(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
+        plan = load_for_release(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
         drawn = draw_release(plan, new_version=new_version, allow_research=allow_research)
         release = drawn.release
         told, lines = _spent(plan.ledger, "release", booked=drawn.booked)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation_audit import pick_store
-from curation_audit.config import load_plan
+from curation_audit.config import load_for_release
 from curation_audit.curating import draw_picks
 from curation_audit.dp import budget_ledger
 from curation_audit.dp.budget_ledger import BudgetLedger
@@ -29,7 +29,6 @@ def pipeline(small, tmp_path):
         def both(tree):
             tree["private"]["ledger"] = path.name
             tree["curate"]["protect"] = dict(protect)
-            tree["threat"] = {"observes": ["selection", "model"]}
             if edit:
                 edit(tree)
 
@@ -199,6 +198,20 @@ def test_a_classifier_is_picked_by_too(pipeline, curate, tmp_path):
     assert told["n_picked"] == 40
 
 
+@pytest.mark.parametrize("edit", [None, as_classifier])
+def test_a_replaced_unit_is_curated_though_no_audit_plays_it(pipeline, curate, tmp_path, edit):
+    told, err = curate(pipeline(DP | {"adjacency": "replace_one"}, edit))
+    assert told is not None, err
+    card = (tmp_path / "picked" / "card.md").read_text()
+    assert "(replace_one)" in card.replace("\\", "")
+    assert not curate(pipeline(DP | {"adjacency": "replace_one"}, edit))[0]["booked"]
+
+
+def test_a_classifier_is_picked_by_under_add_remove_too(pipeline, curate):
+    told, err = curate(pipeline(DP | {"adjacency": "add_remove"}, as_classifier))
+    assert told is not None, err
+
+
 def as_nearest(tree):
     tree["curate"]["scorer"] = {"method": "nearest"}
 
@@ -223,7 +236,7 @@ def test_what_is_refused_books_nothing(case, pipeline, curate, tmp_path):
 
 
 def test_what_is_picked_from_are_the_scores_of_the_audited_scorer(pipeline, monkeypatch):
-    plan = load_plan(pipeline(), ["run.dtype=float64"])
+    plan = load_for_release(pipeline(), ["run.dtype=float64"])
     everyone = np.ones((1, plan.data.private.n_candidates), dtype=bool)
     fitted = plan.scorer.fit(plan.data.private, everyone, plan.data.pool, streams=STREAMS)
     seen, real = [], KeyedTopK.best
