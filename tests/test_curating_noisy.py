@@ -8,12 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation_audit import pick_store
+from curation_audit.checks import InputError
 from curation_audit.config import load_for_release
 from curation_audit.curating import draw_picks
 from curation_audit.dp import budget_ledger
 from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.dp.events import EpsilonDelta
 from curation_audit.dp.keyed_top_k import KeyedTopK
+from curation_audit.storage import write_atomically
 from curation_audit.streams import Streams
 
 STREAMS = Streams(0).for_shadows("test", (0,))
@@ -92,49 +94,101 @@ def test_again_gives_the_same_picks_and_spends_nothing(pipeline, curate, tmp_pat
     assert ids_in(tmp_path / "picked") == ids_in(tmp_path / "again")
 
 
-def test_a_crash_before_the_picks_are_stored_costs_nothing_more(
+def fails(*_, **__):
+    raise OSError("no space left")
+
+
+def fails_for_picks(path, *rest, **words):
+    if path.name.endswith(".picks.json"):
+        raise OSError("no space left")
+    return write_atomically(path, *rest, **words)
+
+
+CRASHES = {
+    "before the booking": (BudgetLedger, "book", 0, 1),
+    "after the booking": (pick_store, "facts_of", 1, 1),
+    "while picks are written": (pick_store, "write_atomically", 1, 1),
+    "before the key is deleted": (pick_store, "remove_durably", 1, 1),
+}
+
+
+@pytest.mark.parametrize("when", CRASHES)
+def test_a_crash_costs_nothing_more_and_leaves_no_key(
+    when, pipeline, curate, tmp_path, monkeypatch
+):
+    path = pipeline()
+    place, name, n_booked, n_keys = CRASHES[when]
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, fails_for_picks if name == "write_atomically" else fails)
+        assert curate(path)[0] is None
+    assert len(bookings(tmp_path)) == n_booked
+    left = kept_files(tmp_path, ".noise-key")
+    assert len(left) == n_keys
+    made = seen_keys(monkeypatch)
+    told, err = curate(path)
+    assert told is not None, err
+    assert (told["booked"], len(bookings(tmp_path))) == (n_booked == 0, 1)
+    assert kept_files(tmp_path, ".noise-key") == []
+    if when != "before the key is deleted":  # picks are made again, by the key that was left
+        assert made == [KEYS[0]]
+
+
+KEYS = [bytes([7]) * 32]
+
+
+@pytest.fixture(autouse=True)
+def known_keys(monkeypatch):
+    """Keys that tests know: the n-th is of n + 7."""
+    drawn = iter(range(7, 100))
+    monkeypatch.setattr(pick_store.secrets, "token_bytes", lambda n: bytes([next(drawn)]) * n)
+
+
+def seen_keys(monkeypatch):
+    seen, real = [], KeyedTopK.best
+
+    def best(self, scores, ids, key):
+        seen.append(key)
+        return real(self, scores, ids, key)
+
+    monkeypatch.setattr(KeyedTopK, "best", best)
+    return seen
+
+
+def test_the_key_is_gone_once_the_picks_are_stored(pipeline, curate, tmp_path):
+    curate(pipeline())
+    assert kept_files(tmp_path, ".noise-key") == []
+    (stored,) = kept_files(tmp_path, ".picks.json")
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+    assert stat.S_IMODE(stored.parent.stat().st_mode) == 0o700
+    assert KEYS[0].hex() not in stored.read_text()
+    assert "deleted once the picks are stored" in (tmp_path / "picked" / "card.md").read_text()
+
+
+def test_picks_that_are_lost_are_booked_anew_and_damaged_ones_refused(pipeline, curate, tmp_path):
+    path = pipeline()
+    curate(path)
+    (stored,) = kept_files(tmp_path, ".picks.json")
+    stored.write_text("{")
+    told, err = curate(path)
+    assert told is None
+    assert "is damaged" in err
+    assert "booked and made anew" in err
+    assert len(bookings(tmp_path)) == 1
+    stored.unlink()
+    assert curate(path)[0]["booked"]  # another key is another query
+    assert len(bookings(tmp_path)) == 2
+
+
+def test_a_key_that_is_left_is_for_its_owner_alone_and_for_these_scores(
     pipeline, curate, tmp_path, monkeypatch
 ):
     path = pipeline()
     with monkeypatch.context() as patch:
         patch.setattr(pick_store, "facts_of", fails)
-        assert curate(path)[0] is None
-    assert len(bookings(tmp_path)) == 1
-    told, _ = curate(path)
-    assert (told["booked"], len(bookings(tmp_path))) == (False, 1)
-    (stored,) = kept_files(tmp_path, ".picks.json")
-    stored.write_text("{")
-    assert "damaged" in curate(path)[1]
-    stored.unlink()  # the key makes the same picks
-    first = ids_in(tmp_path / "picked")
-    assert not curate(path, out="again")[0]["booked"]
-    assert ids_in(tmp_path / "again") == first
-
-
-def fails(*_):
-    raise OSError("no space left")
-
-
-def test_a_crash_between_key_and_booking_books_once(pipeline, curate, tmp_path, monkeypatch):
-    path = pipeline()
-    with monkeypatch.context() as patch:
-        patch.setattr(BudgetLedger, "book", fails)
-        assert curate(path)[0] is None
-    assert (len(bookings(tmp_path)), len(kept_files(tmp_path, ".noise-key"))) == (0, 1)
-    assert curate(path)[0]["booked"]
-    assert len(bookings(tmp_path)) == 1
-
-
-def test_the_key_is_for_its_owner_alone_and_for_these_scores(pipeline, curate, tmp_path):
-    path = pipeline()
-    curate(path)
+        curate(path)
     (key,) = kept_files(tmp_path, ".noise-key")
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
     word, _ = key.read_text().split()
-    (stored,) = kept_files(tmp_path, ".picks.json")
-    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
-    stored.unlink()
     key.write_text(f"{word} {pick_store._seal(bytes.fromhex(word), np.zeros(300))}")
     told, err = curate(path)
     assert told is None
@@ -142,8 +196,21 @@ def test_the_key_is_for_its_owner_alone_and_for_these_scores(pipeline, curate, t
     key.write_text("nonsense")
     assert "is no key" in curate(path)[1]
     key.unlink()
-    assert curate(path)[0]["booked"]  # another key is another query
+    assert curate(path)[0]["booked"]
     assert len(bookings(tmp_path)) == 2
+
+
+def test_ids_that_stand_twice_are_refused_before_anything_is_booked(
+    pipeline, curate, tmp_path, monkeypatch
+):
+    def refuses(*_):
+        raise InputError("ids", "found 'a' on several rows")
+
+    path = pipeline()
+    monkeypatch.setattr(KeyedTopK, "best", refuses)
+    assert "several rows" in curate(path)[1]
+    assert bookings(tmp_path) == ()
+    assert kept_files(tmp_path, ".noise-key") == []
 
 
 CHANGES = {
@@ -154,14 +221,14 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_another_question_is_another_key_and_booking(what, pipeline, curate, tmp_path):
-    path = pipeline()
+def test_another_question_is_another_key_and_booking(what, pipeline, curate, tmp_path, monkeypatch):
+    path, keys = pipeline(), seen_keys(monkeypatch)
     curate(path)
     told, err = curate(path, *CHANGES[what])
     assert told is not None, err
     assert told["booked"]
-    keys = {one.read_text().split()[0] for one in kept_files(tmp_path, ".noise-key")}
-    assert (len(keys), len(bookings(tmp_path))) == (2, 2)
+    assert keys[0] != keys[1]
+    assert (len(kept_files(tmp_path, ".picks.json")), len(bookings(tmp_path))) == (2, 2)
 
 
 def test_another_pool_is_another_question_too(pipeline, curate, tmp_path, tables):
@@ -186,6 +253,7 @@ def test_the_budget_holds(pipeline, curate, tmp_path):
     assert told is None
     assert "remain" in err
     assert len(bookings(tmp_path)) == 1
+    assert kept_files(tmp_path, ".noise-key") == []
 
 
 def as_classifier(tree):

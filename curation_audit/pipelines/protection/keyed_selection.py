@@ -24,7 +24,9 @@ KEYED: Final = Tier(
     name="hardened",
     noise=(
         "Gumbel noise by AES-256 of each row's id, under a key of the operating system that serves "
-        "this query alone; what floats change is paid for in delta (docs/safe-top-k.md)"
+        "this query alone and is deleted once the picks are stored; what floats change is paid for "
+        "in delta (docs/safe-top-k.md); it rests on AES-256, and on logarithms within 2 units in "
+        "the last place; time is not covered"
     ),
     for_release=True,
 )
