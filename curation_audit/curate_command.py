@@ -85,7 +85,7 @@ def curate(
     from curation_audit.checks import InputError
     from curation_audit.config import load_for_release, load_picking
     from curation_audit.console_progress import choose_progress
-    from curation_audit.curating import draw_release, pick, write_picks
+    from curation_audit.curating import check_folder, draw_release, pick, write_picks
     from curation_audit.integrity.attestation import ATTESTATION, about_curation, attest
     from curation_audit.integrity.picks import Picked
     from curation_audit.releases.release import Release
@@ -102,6 +102,7 @@ def curate(
         if opening is not None:
             hint = "run attest commit on the ids that were picked"
             raise InputError("--attest", "is for picks by scores that a release covers", hint)
+        check_folder(Path(out))  # before anything is booked
         plan = load_for_release(pipeline, settings)
         _tell_noisy(plan, Path(out), new_version=new_version, as_json=as_json)
         return
@@ -109,6 +110,7 @@ def curate(
     lines = [f"release: {release_file}: nothing was spent"]
     if release_file is not None:
         release = Release.load(release_file)
+        _check_noise(release.card(), allow_research=allow_research)
     else:
         plan = load_for_release(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
         drawn = draw_release(plan, new_version=new_version, allow_research=allow_research)
@@ -141,6 +143,15 @@ def _tell_noisy(plan: "AuditPlan", out: Path, *, new_version: bool, as_json: boo
     counts = {"n_picked": len(kept.ids), "n_pool": n_pool, "n_unscored": 0}
     told["noise_tier"] = kept.facts["noise_tier"]
     _tell(as_json, write_kept(out, kept, n_pool), counts, told, lines)
+
+
+def _check_noise(card: dict[str, Any], *, allow_research: bool) -> None:
+    """Refuse picks by a release whose noise is research, unless somebody insists."""
+    from curation_audit.checks import InputError
+
+    if card.get("noise_tier") == "research" and not allow_research:
+        problem = "was made with noise that is research and not for release"
+        raise InputError("--release", problem, "add --allow-research-noise if that is meant")
 
 
 def _spent(ledger: Path | None, what: str, *, booked: bool) -> tuple[dict[str, Any], list[str]]:

@@ -10,11 +10,12 @@ import pytest
 from curation_audit import pick_store
 from curation_audit.checks import InputError
 from curation_audit.config import load_for_release
-from curation_audit.curating import draw_picks
+from curation_audit.curating import OF_RELEASES, draw_picks
 from curation_audit.dp import budget_ledger
 from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.dp.events import EpsilonDelta
 from curation_audit.dp.keyed_top_k import KeyedTopK
+from curation_audit.integrity.attestation import ATTESTATION
 from curation_audit.storage import write_atomically
 from curation_audit.streams import Streams
 
@@ -280,6 +281,24 @@ def test_a_classifier_is_picked_by_under_add_remove_too(pipeline, curate):
     assert told is not None, err
 
 
+@pytest.mark.parametrize("name", OF_RELEASES)
+def test_a_folder_of_another_curation_is_refused_before_anything_is_booked(
+    name, pipeline, curate, tmp_path
+):
+    path, picked = pipeline(), tmp_path / "picked"
+    picked.mkdir()
+    (picked / name).write_text("of another")
+    told, err = curate(path)
+    assert told is None
+    assert "another curation" in err
+    assert bookings(tmp_path) == ()
+    assert curate(path, out="elsewhere")[0]["booked"]
+
+
+def test_the_files_of_releases_are_called_so():
+    assert ATTESTATION in OF_RELEASES
+
+
 def as_nearest(tree):
     tree["curate"]["scorer"] = {"method": "nearest"}
 
@@ -289,6 +308,7 @@ REFUSED = {
     "gaussian": (DP | {"noise": "gaussian"}, None, "made by gumbel"),
     "ablation": (DP | {"force": True}, as_nearest, "ablation"),
     "strict": (DP | {"noise_tier": "strict"}, None, "no exact sampler"),
+    "a huge epsilon": (DP | {"epsilon": 800.0}, None, "found 800, which guarantees nothing"),
     "without noise": (DP | {"epsilon": "inf"}, None, "need noise"),
 }
 

@@ -276,6 +276,19 @@ def test_a_package_that_is_not_there_is_told(offered, tmp_path):
         Release.load(path).score(np.zeros((2, D)))
 
 
+def breaks(d: int) -> nn.Module:
+    raise KeyError("a private value")
+
+
+@pytest.mark.parametrize("later", [breaks, lambda d: 3, 7, lambda d: nn.Identity()])
+def test_a_name_that_gives_no_module_is_told_where_a_file_is_scored(offered, later, tmp_path):
+    path = released().save(tmp_path / "release.npz")
+    offered({"dense": later})
+    with pytest.raises(InputError, match=r"^the module 'dense': ") as told:
+        Release.load(path).score(np.zeros((2, D)))
+    assert "private value" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     "expected", [np.zeros(3), np.zeros(8, dtype=np.float32), np.full(8, np.nan)]
 )

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from curation_audit.checks import SettingError, in_open_unit
+from curation_audit.dp.claims import LARGEST_EPSILON
 from curation_audit.dp.events import Event, Gaussian, Pure, Zcdp
 from curation_audit.dp.top_k_budget import (
     gaussian_alternative,
@@ -118,6 +119,9 @@ class NoisySelection:
         """Calibrate the noise to a share of the budget."""
         if budget.epsilon is None:
             raise SettingError(PATH, "limits no epsilon", "state epsilon and delta")
+        if budget.epsilon > LARGEST_EPSILON:
+            problem = f"found {budget.epsilon:g}, which guarantees nothing"
+            raise SettingError(f"{PATH}.epsilon", problem, f"at most {LARGEST_EPSILON:g}")
         score_range = range_distance(bounded.delta_inf, monotone=bounded.monotone)
         scale, event = self._noise(budget.epsilon, budget.delta, share, k, bounded, score_range)
         return SelectionPart(
