@@ -103,7 +103,8 @@ def curate(
             hint = "run attest commit on the ids that were picked"
             raise InputError("--attest", "is for picks by scores that a release covers", hint)
         check_folder(Path(out))  # before anything is booked
-        plan = load_for_release(pipeline, settings)
+        # picks are computed in float64: what audits are run in makes no other query
+        plan = load_for_release(pipeline, (*settings, "run.dtype=float64"))
         _tell_noisy(plan, Path(out), new_version=new_version, as_json=as_json)
         return
     told: dict[str, Any] = {}

@@ -1,9 +1,12 @@
 """``curate`` with noise on the selection: picks alone, booked once, under a key of their own."""
 
 import json
+import re
 import stat
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -84,6 +87,26 @@ def test_picks_alone_leave(pipeline, curate, tmp_path):
     card = (tmp_path / "picked" / "card.md").read_text()
     for word in ("scores behind them must never leave", "safe-top-k", "hardened", "cut off at"):
         assert word in card
+
+
+def test_the_pipeline_of_the_page_works_as_pasted(command, tmp_path, rng):
+    page = (Path(__file__).parents[1] / "docs" / "drop-in.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for name, n in (("private", 60), ("public", 200)):
+        table = {
+            "id": [f"{name}{i}" for i in range(n)],
+            "emb": list(rng.normal(size=(n, 4))),
+            "patient": [f"p{i // 2}" for i in range(n)],
+        }
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+    (tmp_path / "noisy.yaml").write_text(text)
+    budget = budget_ledger.Budget("patient", "zero_out", 4.0, 1e-5)
+    BudgetLedger.create(tmp_path / "hospital.ledger", budget)
+    code, _, err = command(
+        "curate", "--pipeline", tmp_path / "noisy.yaml", "--out", tmp_path / "picked"
+    )
+    assert code == 0, err
+    assert len(ids_in(tmp_path / "picked")) == 40
 
 
 def test_again_gives_the_same_picks_and_spends_nothing(pipeline, curate, tmp_path):
@@ -230,6 +253,13 @@ def test_another_question_is_another_key_and_booking(what, pipeline, curate, tmp
     assert told["booked"]
     assert keys[0] != keys[1]
     assert (len(kept_files(tmp_path, ".picks.json")), len(bookings(tmp_path))) == (2, 2)
+
+
+def test_what_audits_compute_in_is_no_other_question(pipeline, curate, tmp_path):
+    path = pipeline()
+    assert curate(path, "--set", "run.dtype=float32")[0]["booked"]
+    assert not curate(path, "--set", "run.dtype=float64")[0]["booked"]
+    assert len(bookings(tmp_path)) == 1
 
 
 def test_another_pool_is_another_question_too(pipeline, curate, tmp_path, tables):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from curation_audit import Budget, Curator, InputError, release_store
-from curation_audit.dp import budget_ledger
+from curation_audit.dp import budget_ledger, discrete_sum
 from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.dp.events import Gaussian, Zcdp
 from curation_audit.releases.release import Release
@@ -111,6 +111,14 @@ def test_what_is_refused_books_nothing(case, curate, bookings, monkeypatch):
     assert code == 2
     assert expected in err
     assert "Traceback" not in err
+    assert bookings() == ()
+
+
+def test_a_sum_too_large_to_be_exact_books_nothing(curate, bookings, monkeypatch):
+    monkeypatch.setattr(discrete_sum, "LARGEST_SUM", 10.0)
+    code, _, err = curate("--noise", "strict")
+    assert code == 2
+    assert "too large for an exact sum" in err
     assert bookings() == ()
 
 
