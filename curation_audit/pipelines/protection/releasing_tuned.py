@@ -52,7 +52,8 @@ class RowsAlone:
         intercept = isinstance(self.scorer, PrivateClassifier)
         slopes = self.weights[: len(self.weights) - intercept]
         scores: Scores = public.scores(np.asarray(features, dtype=np.float64), slopes)
-        return scores[None] + self.weights[len(slopes) :].sum()
+        moved: Scores = scores[None] + self.weights[len(slopes) :].sum()
+        return moved
 
 
 @one_thread()
