@@ -16,6 +16,7 @@ from curation_audit.auditing.plan import (
     RunSettings,
     Threat,
     UtilityMetric,
+    check_game,
 )
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import InputError, did_you_mean
@@ -160,7 +161,10 @@ class Pipeline:
             site = site_of(plan, self.protect.adjacency)
             made = protect(self.protect, site, plan.rule, plan.unit)
             plan = self._under(self.protect, made, plan)
-        return plan if self.fine_tune is None else self._tuned(self.fine_tune, made, plan)
+        if self.fine_tune is not None:
+            plan = self._tuned(self.fine_tune, made, plan)
+        check_game(plan)
+        return plan
 
     def _tuned(
         self, settings: FineTuneSettings, made: Protected | None, plan: AuditPlan

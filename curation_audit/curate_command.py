@@ -83,9 +83,9 @@ def curate(
     (noisy_top_k) the picks alone leave.
     """
     from curation_audit.checks import InputError
-    from curation_audit.config import load_picking, load_plan
+    from curation_audit.config import load_for_release, load_picking
     from curation_audit.console_progress import choose_progress
-    from curation_audit.curating import draw_release, pick, write_picks
+    from curation_audit.curating import check_folder, draw_release, pick, write_picks
     from curation_audit.integrity.attestation import ATTESTATION, about_curation, attest
     from curation_audit.integrity.picks import Picked
     from curation_audit.releases.release import Release
@@ -102,15 +102,18 @@ def curate(
         if opening is not None:
             hint = "run attest commit on the ids that were picked"
             raise InputError("--attest", "is for picks by scores that a release covers", hint)
-        plan = load_plan(pipeline, settings)
+        check_folder(Path(out))  # before anything is booked
+        # picks are computed in float64: what audits are run in makes no other query
+        plan = load_for_release(pipeline, (*settings, "run.dtype=float64"))
         _tell_noisy(plan, Path(out), new_version=new_version, as_json=as_json)
         return
     told: dict[str, Any] = {}
     lines = [f"release: {release_file}: nothing was spent"]
     if release_file is not None:
         release = Release.load(release_file)
+        _check_noise(release.card(), allow_research=allow_research)
     else:
-        plan = load_plan(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
+        plan = load_for_release(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
         drawn = draw_release(plan, new_version=new_version, allow_research=allow_research)
         release = drawn.release
         told, lines = _spent(plan.ledger, "release", booked=drawn.booked)
@@ -141,6 +144,15 @@ def _tell_noisy(plan: "AuditPlan", out: Path, *, new_version: bool, as_json: boo
     counts = {"n_picked": len(kept.ids), "n_pool": n_pool, "n_unscored": 0}
     told["noise_tier"] = kept.facts["noise_tier"]
     _tell(as_json, write_kept(out, kept, n_pool), counts, told, lines)
+
+
+def _check_noise(card: dict[str, Any], *, allow_research: bool) -> None:
+    """Refuse picks by a release whose noise is research, unless somebody insists."""
+    from curation_audit.checks import InputError
+
+    if card.get("noise_tier") == "research" and not allow_research:
+        problem = "was made with noise that is research and not for release"
+        raise InputError("--release", problem, "add --allow-research-noise if that is meant")
 
 
 def _spent(ledger: Path | None, what: str, *, booked: bool) -> tuple[dict[str, Any], list[str]]:

@@ -41,6 +41,10 @@ SCORED: Final = (
 PICKED: Final = "the picks and what is trained on them; the scores behind them must never leave"
 
 
+OF_RELEASES: Final = ("release.npz", "attestation.dsse.json")
+"""What stands beside picks by scores, and never beside noisy picks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picks:
     """Picked rows, best first: ``ids`` and ``scores`` float64 (k,).
@@ -128,9 +132,30 @@ def pick(
     return Picks([ids[i] for i in best.tolist()], scores[rows][best], len(pool), n_unscored)
 
 
+def check_folder(out: Path) -> None:
+    """Refuse a folder whose files would contradict a card that says that no score may leave.
+
+    Raises:
+        InputError: where it holds the release or the attestation of another curation.
+    """
+    for name in OF_RELEASES:
+        if (out / name).exists():
+            raise InputError(
+                str(out / name),
+                "is of another curation, whose scores may leave; of noisy picks none may",
+                "name another folder with --out",
+            )
+
+
 def write_kept(out: Path, kept: KeptPicks, n_pool: int) -> dict[str, Path]:
-    """Write picks.parquet (id) and card.md; their paths by name."""
+    """Write picks.parquet (id) and card.md; their paths by name.
+
+    Raises:
+        InputError: for a folder that holds another curation's release.
+    """
     import pyarrow as pa
+
+    check_folder(out)
 
     table = pa.table({"id": pa.array(kept.ids, pa.string())})
     paths = {name: out / name for name in ("picks.parquet", "card.md")}

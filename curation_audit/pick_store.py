@@ -1,7 +1,8 @@
 """Picks under noise beside their budget ledger: booked once, under a key for this query alone.
 
-A key is written before its query is booked, and sealed to the scores that it is for. So whatever
-crashes: a booked query that is asked for again has the same key, scores and picks, and costs
+A key is written before its query is booked, sealed to the scores that it is for, and deleted once
+the picks are on the disk: whoever has it has the picks without noise. So whatever crashes, a booked
+query that is asked for again has the same key, scores and picks, or the picks themselves, and costs
 nothing; and no key ever meets other scores.
 """
 
@@ -19,7 +20,14 @@ from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.keyed_selection import KEYED, KeyedSelection
 from curation_audit.pipelines.protection.releasing import facts_of
 from curation_audit.release_store import SECONDS_TO_WAIT, ReleaseStore, check_background
-from curation_audit.storage import array_digest, content_key, locked, sweep, write_atomically
+from curation_audit.storage import (
+    array_digest,
+    content_key,
+    locked,
+    remove_durably,
+    sweep,
+    write_atomically,
+)
 from curation_audit.training.device import one_thread
 from curation_audit.types import Floats
 
@@ -54,7 +62,8 @@ def pick_once(
         new_version: the private set was changed since the last booking, and that is meant.
 
     Raises:
-        InputError: for a budget that would be exceeded, or a key that is for other scores.
+        InputError: for scores or ids that cannot be picked from, a budget that would be exceeded,
+            or a key that is for other scores.
     """
     check_background(data)
     with locked(store.folder, wait=SECONDS_TO_WAIT):
@@ -63,28 +72,48 @@ def pick_once(
         fingerprint = store.fingerprint(data)
         request = request_of(fingerprint, selection, data)
         store.refuse_unbooked()
-        stored = store.folder / f"{request}.picks.json"
+        stored, key_file = (
+            store.folder / f"{request}.{kind}" for kind in ("picks.json", "noise-key")
+        )
         if stored.exists():
-            return KeptPicks(*_loaded(stored), booked=False)
+            kept = KeptPicks(*_loaded(stored), booked=False)
+            remove_durably(key_file)  # there was a crash before it could be
+            return kept
         with one_thread():  # the same bits whatever the machine does beside
             scores = selection.scores(data)
-        key, is_new = _key_for(store.folder / f"{request}.noise-key", scores)
-        booked = is_new or store.ledger.find(request) is None
-        if booked:
-            store.ledger.book(
-                (selection.event,),
-                unit=selection.protection.unit,
-                adjacency=selection.protection.adjacency,
-                delta=selection.protection.delta,
-                fingerprint=fingerprint,
-                request=request,
-                new_version=new_version,
-            )
-        ids = selection.query.best(scores, data.pool.ids, key).picks()
+        key, is_new = _key_for(key_file, scores)
+        try:  # scores and ids that cannot be picked from are refused before anything is booked
+            ids = selection.query.best(scores, data.pool.ids, key).picks()
+            booked = is_new or store.ledger.find(request) is None
+            if booked:
+                _book(store, selection, fingerprint, request, new_version=new_version)
+        except InputError:  # nothing was booked, and nobody needs the key
+            remove_durably(key_file)
+            raise
         facts = facts_of(selection.protection, KEYED)
         content = json.dumps({"ids": ids, "card": facts})
         write_atomically(stored, content.encode(), mode=0o600)
+        remove_durably(key_file)
         return KeptPicks(ids, facts, booked)
+
+
+def _book(
+    store: ReleaseStore,
+    selection: KeyedSelection,
+    fingerprint: str,
+    request: str,
+    *,
+    new_version: bool,
+) -> None:
+    store.ledger.book(
+        (selection.event,),
+        unit=selection.protection.unit,
+        adjacency=selection.protection.adjacency,
+        delta=selection.protection.delta,
+        fingerprint=fingerprint,
+        request=request,
+        new_version=new_version,
+    )
 
 
 def request_of(fingerprint: str, selection: KeyedSelection, data: CurationData) -> str:
@@ -138,5 +167,5 @@ def _loaded(stored: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
         content = json.loads(stored.read_text())
         return tuple(map(str, content["ids"])), dict(content["card"])
     except (OSError, ValueError, KeyError, TypeError):
-        hint = "remove it: they are picked again, by the key beside it, for nothing"
+        hint = "bring a copy back; if you remove it, the picks are booked and made anew"
         raise InputError(str(stored), "is damaged", hint) from None

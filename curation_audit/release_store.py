@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +19,15 @@ import numpy as np
 
 from curation_audit.checks import InputError
 from curation_audit.dp.budget_ledger import BudgetLedger
+from curation_audit.dp.events import Event
+from curation_audit.dp.tiers import Tier
 from curation_audit.pipelines.base import CurationData, Scorer
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.protection.releasing import (
     check_releasable,
     check_tier,
     make_release,
+    tier_of,
 )
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
@@ -121,7 +124,8 @@ class ReleaseStore:
             booked = not stored.exists()
             if booked:
                 with _room_for(stored, protected, data):
-                    self._book(protected, fingerprint, request, new_version=new_version)
+                    tier = tier_of(protected, data)
+                    self._book(protected, tier, fingerprint, request, new_version=new_version)
                     release = make_release(protected, data)
                 self._store(release, stored)
             return Drawn(_loaded(stored), stored, booked)
@@ -160,10 +164,16 @@ class ReleaseStore:
         return hmac.new(key, data.fingerprints["private"].encode(), hashlib.sha256).hexdigest()
 
     def _book(
-        self, protected: Protected, fingerprint: str, request: str, *, new_version: bool
+        self,
+        protected: Protected,
+        tier: Tier,
+        fingerprint: str,
+        request: str,
+        *,
+        new_version: bool,
     ) -> None:
         self.ledger.book(
-            protected.events,
+            _told(protected, tier),
             unit=protected.protection.unit,
             adjacency=protected.protection.adjacency,
             delta=protected.protection.delta,
@@ -171,6 +181,13 @@ class ReleaseStore:
             request=request,
             new_version=new_version,
         )
+
+
+def _told(protected: Protected, tier: Tier) -> tuple[Event, ...]:
+    """What is booked; where the noise is not for release, the ledger says so, too."""
+    if tier.for_release:
+        return protected.events
+    return tuple(replace(one, what=f"{one.what}, {tier.name} noise") for one in protected.events)
 
 
 def shaped_by(protected: Protected, data: CurationData) -> dict[str, Any]:

@@ -92,6 +92,13 @@ def sweep(folder: Path) -> None:
         left_over.unlink(missing_ok=True)
 
 
+def remove_durably(path: Path) -> None:
+    """Remove a file, if it is there, so that it is gone after a power cut, too."""
+    if path.exists():
+        path.unlink()
+        _flush_folder(path.parent)
+
+
 def _flush_folder(folder: Path) -> None:
     """Make a rename last through a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation_audit import curate_command, release_store
-from curation_audit.dp.budget_ledger import BudgetLedger
+from curation_audit.dp.budget_ledger import Budget, BudgetLedger
 from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.pipelines.rules.top import best_rows
 from curation_audit.releases.release import Release
@@ -62,6 +62,23 @@ def refused(command, path, tmp_path, *expected, more=()):
 
 def bookings(tmp_path):
     return BudgetLedger.open(tmp_path / "budget.ledger").bookings()
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian_mean", "dp_gd"])
+def test_a_replaced_unit_is_curated_though_no_audit_plays_it(
+    pipeline, command, tmp_path, mechanism
+):
+    ledger = tmp_path / "budget.ledger"
+    BudgetLedger.create(ledger, Budget("Pat.Nr", "replace_one", 2.5, 1e-5))
+    path = pipeline(DP | {"mechanism": mechanism, "adjacency": "replace_one"})
+    assert curated(command, path, tmp_path)["booked"]
+    card = (tmp_path / "picked" / "card.md").read_text()
+    assert "(replace_one)" in card.replace("\\", "")
+    for audit in (("validate",), ("attack", "--out", tmp_path / "run")):
+        code, _, err = command(*audit, "--pipeline", path)
+        assert code == 2
+        assert "zero_out game" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_picks_are_the_best_rows_by_the_stored_release(pipeline, command, tmp_path):

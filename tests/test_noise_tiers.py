@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import shutil
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from curation_audit import Budget, Curator, InputError, release_store
-from curation_audit.dp import budget_ledger
+from curation_audit.dp import budget_ledger, discrete_sum
 from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.dp.events import Gaussian, Zcdp
 from curation_audit.releases.release import Release
@@ -113,6 +114,14 @@ def test_what_is_refused_books_nothing(case, curate, bookings, monkeypatch):
     assert bookings() == ()
 
 
+def test_a_sum_too_large_to_be_exact_books_nothing(curate, bookings, monkeypatch):
+    monkeypatch.setattr(discrete_sum, "LARGEST_SUM", 10.0)
+    code, _, err = curate("--noise", "strict")
+    assert code == 2
+    assert "too large for an exact sum" in err
+    assert bookings() == ()
+
+
 def test_without_opendp_nothing_is_booked(curate, bookings, monkeypatch):
     without_opendp(monkeypatch)
     code, _, err = curate("--noise", "strict")
@@ -176,6 +185,56 @@ def test_a_module_in_float32_is_refused_or_stamped(offered, curate, bookings, tm
     assert json.loads(out)["noise_tier"] == "research"
     card = (tmp_path / "picked" / "card.md").read_text()
     assert "Research: not for release" in card
+    assert all("research noise" in event.what for event in bookings()[0].events)
+    stored = tmp_path / "research.npz"
+    shutil.copy(tmp_path / "picked" / "release.npz", stored)
+    code, _, err = curate("--release", stored, protect=protect)
+    assert code == 2
+    assert "--allow-research-noise" in err
+    assert curate("--release", stored, "--allow-research-noise", protect=protect)[0] == 0
+
+
+def fails(d):
+    raise KeyError("a private value")
+
+
+def no_module(d):
+    return d
+
+
+def load_fails():
+    raise AttributeError("a private value")
+
+
+BAD_ENTRIES = {
+    "not there": ({}, "is not there"),
+    "twice": ([("bad", lambda: exact), ("bad", lambda: exact)], "several packages"),
+    "import fails": ([("bad", load_fails)], "cannot be imported"),
+    "no function": ([("bad", lambda: 3)], "no function"),
+    "function fails": ([("bad", lambda: fails)], "fails for 3 features"),
+    "no module": ([("bad", lambda: no_module)], "gives int"),
+    "no parameters": ([("bad", lambda: lambda d: torch.nn.Identity())], "gives Identity"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ENTRIES)
+def test_a_bad_entry_point_is_told_and_books_nothing(case, curate, bookings, monkeypatch):
+    pytest.importorskip("opacus")
+    entries, expected = BAD_ENTRIES[case]
+    real = metadata.entry_points
+
+    def entry_points(**chosen):
+        if chosen.get("group") != "curation_audit.modules":
+            return real(**chosen)
+        return [SimpleNamespace(name=name, load=load) for name, load in entries]
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    code, _, err = curate(protect=SGD | {"module": "bad"})
+    assert code == 2
+    assert expected in err
+    assert "private value" not in err
+    assert len(err.splitlines()) == 1
+    assert bookings() == ()
 
 
 # from Python

@@ -26,7 +26,7 @@ from curation_audit.auditing.judge import (
     judge_stage,
     verdict,
 )
-from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.plan import AuditPlan, check_game
 from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.auditing.release import (
     build_report,
@@ -86,6 +86,7 @@ def run_audit(plan: AuditPlan, progress: Progress | None = None) -> AuditResult:
         InputError: for input that the user can put right.
         OSError: if the run folder cannot be written; what was finished stays there.
     """
+    check_game(plan)
     shown = progress or Silence()
     out = plan.run.out
     with locked(out) if out else nullcontext():

@@ -282,9 +282,6 @@ class AuditPlan:
             raise ValueError("canaries are asked for and not there, or there and not asked for.")
         if isinstance(self.scorer, Particular):
             self.scorer.check_use(self.rule, self.data.n_canaries)
-        if self.claim is not None:
-            stated = "report.claim" if self.protection is None else "curate.protect"
-            check_comparable(self.claim, self.adjacency, f"{stated}.adjacency")
         _check_surrogates(self.fine_tuned, self.attack)
         if "thresholds" in self.threat.knows and not self.rule.one_cut:
             raise SettingError(
@@ -292,8 +289,6 @@ class AuditPlan:
                 f"found thresholds, but {self.rule.name} does not pick all rows above one score",
                 "leave them out",
             )
-        if self.protection is not None:
-            _check_covered(self.protection, self.observed, self.threat)
         for rule in self.policy:
             if rule.rate is not None and not any(np.isclose(rule.rate, self.attack.fpr)):
                 raise SettingError(
@@ -352,6 +347,19 @@ class AuditPlan:
         """The names of the attacks to run at a stage."""
         everything = tuple(name for name, attack in ATTACKS.items() if attack.stage == stage)
         return tuple(self.attack.methods.get(stage, everything))
+
+
+def check_game(plan: AuditPlan) -> None:
+    """Raise ``SettingError`` where an audit would say nothing about what is claimed.
+
+    The shadows must play the game of the claim, and the adversary see what the mechanism covers.
+    A curation for real plays no game and has no adversary, so that a plan may exist without.
+    """
+    if plan.claim is not None:
+        stated = "report.claim" if plan.protection is None else "curate.protect"
+        check_comparable(plan.claim, plan.adjacency, f"{stated}.adjacency")
+    if plan.protection is not None:
+        _check_covered(plan.protection, plan.observed, plan.threat)
 
 
 def _check_surrogates(tuned: FineTuned | None, attack: AttackSettings) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from curation_audit.auditing.context import ReleaseContext
-from curation_audit.auditing.plan import AuditPlan, PolicyRule, RunSettings
+from curation_audit.auditing.plan import AuditPlan, PolicyRule, RunSettings, check_game
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.protect_section import build_protect
 from curation_audit.config.resolved import resolved
@@ -97,19 +97,37 @@ def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
         return Picking(pool, rule, section.seed, noisy)
 
 
-def load_plan(
-    path: Path | str, assignments: Sequence[str] = (), *, most_pool_rows: int | None = None
-) -> AuditPlan:
-    """Read a pipeline file and its data.
+def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
+    """Read a pipeline file and its data, for an audit.
 
     Args:
         path: the YAML file; input paths in it are relative to its folder.
         assignments: overrides like ``attack.shadows=64``.
+
+    Raises:
+        InputError: in one line, with the place in the file where there is one.
+    """
+    file = Path(path)
+    tree = override(read_tree(file), assignments)
+    with placed(tree):
+        plan = plan_of(validated(tree), file.resolve().parent)
+        check_game(plan)
+        return plan
+
+
+def load_for_release(
+    path: Path | str, assignments: Sequence[str] = (), *, most_pool_rows: int | None = None
+) -> AuditPlan:
+    """As ``load_plan``, for a curation for real, which plays no game and has no adversary.
+
+    Args:
+        path: the YAML file.
+        assignments: overrides.
         most_pool_rows: read about that many rows of a larger pool in parquet files, for a
             mechanism to look at; the picks are made elsewhere.
 
     Raises:
-        InputError: in one line, with the place in the file where there is one.
+        InputError: as ``load_plan``.
     """
     file = Path(path)
     tree = override(read_tree(file), assignments)

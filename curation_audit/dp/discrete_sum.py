@@ -117,6 +117,29 @@ class DiscreteSum:
         """For audits: float64 noise of this sigma on the rounded vectors, (S, p)."""
         return self.bounds.release(vectors, held, noise)
 
+    def check(self, n_units: int) -> None:
+        """Refuse what could not be drawn, before anything is booked.
+
+        Raises:
+            InputError: without OpenDP, where the sum might leave 64 bits, or where OpenDP's own
+                accounting finds more than is booked.
+        """
+        if n_units * self.clip / self.grid > LARGEST_SUM:
+            raise InputError(
+                "curate.protect.epsilon", "is too large for an exact sum", "ask for less"
+            )
+        try:
+            _measurement(**self._noise_of_counts())
+        except ValueError as error:
+            raise InputError("curate.protect.epsilon", str(error).rstrip(".")) from None
+
+    def _noise_of_counts(self) -> dict[str, float]:
+        return {
+            "scale": self.sigma / self.grid,
+            "sensitivity": self.sum_sensitivity / self.grid,
+            "rho": self.event("release").rho,
+        }
+
     def counts(self, vectors: Floats) -> Indices:
         """The exact sum of all vectors in units of the grid, (U, p) -> int64 (p,).
 
@@ -137,12 +160,7 @@ class DiscreteSum:
             InputError: without OpenDP.
         """
         counts = self.counts(vectors)
-        noisy = discrete_gaussian(
-            counts,
-            scale=self.sigma / self.grid,
-            sensitivity=self.sum_sensitivity / self.grid,
-            rho=self.event("release").rho,
-        )
+        noisy = discrete_gaussian(counts, **self._noise_of_counts())
         released: Floats = noisy.astype(np.float64) * self.grid / self.denominator
         return released
 
@@ -160,12 +178,17 @@ def discrete_gaussian(counts: Indices, *, scale: float, sensitivity: float, rho:
         InputError: without OpenDP.
         ValueError: where more than rho would be spent.
     """
+    measurement = _measurement(scale=scale, sensitivity=sensitivity, rho=rho)
+    return np.array(measurement(counts.tolist()), dtype=np.int64)
+
+
+def _measurement(*, scale: float, sensitivity: float, rho: float) -> Any:
     dp = opendp()
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
     measurement = dp.m.make_gaussian(*space, scale=float(scale))
     if not measurement.map(float(sensitivity)) <= rho:
         raise ValueError("the noise is too small for the rho that is spent.")
-    return np.array(measurement(counts.tolist()), dtype=np.int64)
+    return measurement
 
 
 def opendp() -> Any:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation_audit.checks import InputError, SettingError, in_open_unit, positive
+from curation_audit.dp.logarithms import check_logarithms
 from curation_audit.dp.top_k import check_k, finite_float64
 from curation_audit.dp.top_k_budget import gumbel_rho, gumbel_scale, range_distance
 from curation_audit.statistics.zcdp import rho_of_epsilon
@@ -35,7 +36,7 @@ UNIT: Final = 2.0**-53
 """The relative error of one rounding in float64."""
 OF_NOISE: Final = 512
 """Roundings, in units, of noise and of its sum with a score: 457 by the proof, which grants each
-logarithm of the C library an error of 4 units (two in the last place)."""
+logarithm of numpy an error of 4 units (two in the last place)."""
 OF_SCORE: Final = 4
 """The same for each unit of the score over the scale: 2 by the proof."""
 LOG2_RARE: Final = 71
@@ -163,8 +164,10 @@ class KeyedTopK:
         """The best k rows of a shard, or all of fewer: scores (rows,), ids of the rows.
 
         Raises:
-            InputError: for scores that are not finite, or an id that stands on several rows.
+            InputError: for scores that are not finite, an id that stands on several rows, or
+                logarithms that are not as exact as the proof assumes.
         """
+        check_logarithms()
         values = self._steps(scores) * self.rate
         if len(values) != len(ids):
             raise ValueError(f"found {len(values)} scores and {len(ids)} ids.")

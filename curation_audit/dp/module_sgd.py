@@ -12,6 +12,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,10 +121,20 @@ def fit_module(
     with torch.random.fork_rng(cuda), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Opacus and torch's hooks are chatty
         _train(opacus, model, private, public, settings, secret, public_draws)
-    # into a fresh copy: a module may have kept private rows beside its parameters
-    trained = copy.deepcopy(module)
-    trained.load_state_dict(model.state_dict())
-    return trained.eval()
+    return _with_trained(module, model).eval()
+
+
+def _with_trained(module: nn.Module, model: nn.Module) -> nn.Module:
+    """A copy of ``module`` with the parameters that noise protects, and nothing else of ``model``.
+
+    A forward pass may have put private rows anywhere else: into buffers, frozen parameters, fields.
+    """
+    copied = copy.deepcopy(module)
+    with torch.no_grad():
+        for kept, trained in zip(copied.parameters(), model.parameters(), strict=True):
+            if kept.requires_grad:
+                kept.copy_(trained)
+    return copied
 
 
 def check_module(module: nn.Module, public: Features) -> None:
@@ -149,6 +160,7 @@ def check_module(module: nn.Module, public: Features) -> None:
     try:
         for probed, mode in itertools.product((module, _redrawn(module)), (False, True)):
             _probe(probed.train(mode), rows)
+            _refuse_moving(probed, rows)
     except (RuntimeError, TypeError, ValueError, IndexError):
         raise SettingError(where, "does not take the rows of the pool") from None
     finally:
@@ -189,6 +201,37 @@ def _probe(module: nn.Module, rows: Tensor) -> None:
         raise SettingError(where, "draws at random", "leave dropout and noise of its own out")
     if apart and not torch.allclose(together, torch.cat(apart), rtol=1e-3, atol=1e-4):
         raise SettingError(where, "the logit of a row depends on the rows beside it")
+
+
+def _refuse_moving(module: nn.Module, rows: Tensor) -> None:
+    """Raise ``SettingError`` where a forward pass writes: no noise covers what it writes."""
+    before = _state(module)
+    with torch.no_grad():
+        _logits(module, rows)
+    _logits(module, rows)  # some write only where gradients are asked for
+    now = dict(_tensors(module))
+    same = before.keys() == now.keys() and all(_equal(old, now[n]) for n, old in before.items())
+    if not same:
+        raise SettingError(
+            f"{PATH}.module",
+            "changes a parameter or a buffer in its forward pass, which no noise covers",
+            "leave running means and codebooks out, or fill them by public rows beforehand",
+        )
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return itertools.chain(module.named_parameters(), module.named_buffers())
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers, by name."""
+    return {name: one.detach().clone() for name, one in _tensors(module)}
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _opacus() -> Any:
@@ -292,8 +335,9 @@ def _add_clipped(
     device = trained[0].device
     rows = torch.as_tensor(private.rows[chosen], device=device)
     owner = torch.as_tensor(place[private.unit[chosen]], device=device)
-    logits = _logits(wrapped, rows)
-    nn.functional.softplus(-logits).sum().backward()  # type: ignore[no-untyped-call]
+    with _unchanged(wrapped):
+        logits = _logits(wrapped, rows)
+        nn.functional.softplus(-logits).sum().backward()  # type: ignore[no-untyped-call]
     sums = []
     for p in trained:
         of_rows = p.grad_sample  # type: ignore[attr-defined]
@@ -306,6 +350,20 @@ def _add_clipped(
     clipper.clip_and_accumulate()
     for p in trained:
         p.grad_sample = None  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _unchanged(module: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass writes, so that no later gradient hangs on it.
+
+    The probes have seen few rows; a module may write on others only.
+    """
+    before = _state(module)
+    yield
+    with torch.no_grad():
+        for name, one in _tensors(module):
+            if name in before:
+                one.copy_(before[name])
 
 
 def _public_gradients(
@@ -321,5 +379,6 @@ def _public_gradients(
     rows = public
     if settings.public_batch is not None and settings.public_batch < len(public):
         rows = public[draws.choice(len(public), settings.public_batch, replace=False)]
-    logits = _logits(model, torch.as_tensor(rows, device=trained[0].device))
-    return list(torch.autograd.grad(nn.functional.softplus(logits).mean(), trained))
+    with _unchanged(model):
+        logits = _logits(model, torch.as_tensor(rows, device=trained[0].device))
+        return list(torch.autograd.grad(nn.functional.softplus(logits).mean(), trained))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 
-from curation_audit.checks import InputError, did_you_mean
+from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.types import Features, Floats
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MakeModule: TypeAlias = "Callable[[int], nn.Module]"
 GROUP: Final = "curation_audit.modules"
+PLACE: Final = "curate.protect.module"
 PROBED: Final = 8
 TOLERANCE: Final = {"float64": 1e-9, "float32": 1e-3}
 """How far another machine's rounding may move a logit, relatively."""
@@ -57,18 +58,52 @@ class ModuleMap:
         return logits(module, rows)
 
 
-def offered() -> dict[str, metadata.EntryPoint]:
-    """The modules that installed packages offer, by name."""
-    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+def maker_of(name: str | None, where: str) -> MakeModule:
+    """The function that an installed package offers under a name.
+
+    Raises:
+        SettingError: at ``where``, if none does, several do, or it cannot be imported.
+    """
+    entries = list(metadata.entry_points(group=GROUP))
+    found = [entry for entry in entries if entry.name == name]
+    if not found:
+        names = sorted({entry.name for entry in entries})
+        hint = did_you_mean(str(name), names) if names else "install the package that offers it"
+        given = "is missing" if name is None else f"{name!r} is not there"
+        raise SettingError(where, f"{given}: it is no entry point of {GROUP}", hint)
+    if len(found) > 1:
+        raise SettingError(
+            where, f"{name!r} is offered by several packages", "uninstall the others"
+        )
+    try:
+        make: MakeModule = found[0].load()
+    except Exception:  # the code of a package may raise anything, and quote anything
+        problem = f"{name!r} cannot be imported"
+        raise SettingError(where, problem, "mend the package that offers it") from None
+    if not callable(make):
+        problem = f"{name!r} is {type(make).__name__}, and no function"
+        raise SettingError(where, problem, "expected a function from d to a torch module")
+    return make
 
 
 def fresh(make: MakeModule, d: int) -> "nn.Module":
-    """The module with its public first weights: one seed, so that they are the same each time."""
+    """The module with its public first weights: one seed, so that they are the same each time.
+
+    Raises:
+        SettingError: where the function fails, or gives no module with parameters.
+    """
     import torch
 
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        return make(d)
+        try:
+            module = make(d)
+        except Exception:  # the user's code may raise anything, and quote anything
+            raise SettingError(PLACE, f"its function fails for {d} features") from None
+    if not isinstance(module, torch.nn.Module) or next(module.parameters(), None) is None:
+        problem = f"its function gives {type(module).__name__} and no module with parameters"
+        raise SettingError(PLACE, problem, "expected a torch.nn.Module")
+    return module
 
 
 def numbers_of(module: "nn.Module") -> np.dtype[Any]:
@@ -117,14 +152,14 @@ def probe_rows(d: int) -> Floats:
 @lru_cache(maxsize=4)
 def _built(entry_point: str, d: int, weights: bytes, expected: bytes) -> "nn.Module":
     """The released module; a release is scored block by block, and built once."""
-    found = offered()
-    if entry_point not in found:
-        hint = did_you_mean(entry_point, found) if found else "install the package that offers it"
-        raise InputError(f"the module {entry_point!r}", f"is no entry point of {GROUP}", hint)
-    module = fresh(found[entry_point].load(), d).eval()
+    where = f"the module {entry_point!r}"
+    try:
+        module = fresh(maker_of(entry_point, where), d).eval()
+    except SettingError as error:
+        raise InputError(where, error.problem, error.hint) from None
     if not _filled(module, np.frombuffer(weights)) or not _agrees(module, d, expected):
         raise InputError(
-            f"the module {entry_point!r}",
+            where,
             "is another one than the release was made with",
             "install the version of its package that was there then",
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
-from curation_audit.auditing.plan import AuditPlan
+from curation_audit.auditing.plan import AuditPlan, check_game
 from curation_audit.checks import SettingError, one_of
 from curation_audit.pipelines.protection import MECHANISMS, SELECTION
 from curation_audit.pipelines.protection.base import Budget, ScorerMechanism, Site, known_settings
@@ -206,7 +206,7 @@ def protected(base: AuditPlan, settings: SweepSettings, point: Point) -> AuditPl
     )
     made = protect(own, site_of(base, settings.adjacency), base.rule, base.unit)
     seen = tuple(stage for stage in base.threat.observes if stage in made.protection.covers)
-    return dataclasses.replace(
+    plan = dataclasses.replace(
         base,
         scorer=made.scorer,
         rule=made.rule,
@@ -215,6 +215,8 @@ def protected(base: AuditPlan, settings: SweepSettings, point: Point) -> AuditPl
         threat=dataclasses.replace(base.threat, observes=seen),
         configuration=_configured(base, own),
     )
+    check_game(plan)
+    return plan
 
 
 def site_of(base: AuditPlan, adjacency: Adjacency) -> Site:

@@ -173,6 +173,44 @@ def test_frozen_parameters_stay(data):
     assert not torch.equal(fitted[2].weight, model[2].weight)
 
 
+class Summing(nn.Module):
+    """Adds its rows to a frozen parameter, a trained one or a buffer, as codebooks do."""
+
+    def __init__(self, place: str, least: int = 0, *, with_gradients: bool = False) -> None:
+        super().__init__()
+        self.dense = nn.Linear(P, 1).double()
+        self.code = nn.Parameter(torch.zeros(P).double(), requires_grad=False)
+        self.register_buffer("mean", torch.zeros(P).double())
+        self.place, self.least, self.with_gradients = place, least, with_gradients
+
+    def forward(self, rows):
+        if self.training and len(rows) > self.least and self._asked():
+            place = self.dense.weight if self.place == "trained" else getattr(self, self.place)
+            place.data += rows.detach().sum(dim=0)
+        return self.dense(rows)
+
+    def _asked(self):
+        return torch.is_grad_enabled() or not self.with_gradients
+
+
+@pytest.mark.parametrize("place", ["code", "mean", "trained"])
+def test_what_a_forward_pass_writes_never_comes_back(data, place):
+    """The probes have 16 rows: such a module passes them."""
+    torch.manual_seed(0)
+    model = Summing(place, least=16)
+    fitted = fit(*data, model, sampling_rate=1.0)
+    for name in ("code", "mean"):
+        assert torch.equal(getattr(fitted, name), torch.zeros(P).double())
+    assert fitted.dense.weight.abs().max() < 10  # sums of 60 rows are about 70, ten times
+
+
+@pytest.mark.parametrize("with_gradients", [False, True])
+@pytest.mark.parametrize("place", ["code", "mean", "trained"])
+def test_a_module_that_writes_is_refused(data, place, with_gradients):
+    with pytest.raises(SettingError, match=r"in its forward pass|draws at random"):
+        fit(*data, Summing(place, with_gradients=with_gradients))
+
+
 class Centred(nn.Module):
     """Takes the mean of its batch away: no validator sees that."""
 

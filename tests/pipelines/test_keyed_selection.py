@@ -1,10 +1,16 @@
 """Noise on the selection for real, by record and replay: what a neighbour moves, and what not."""
 
+import hashlib
+from dataclasses import replace
+
+import mpmath
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from curation_audit.checks import InputError
 from curation_audit.dp.events import EpsilonDelta
+from curation_audit.dp.keyed_top_k import DOMAIN
 from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.keyed_selection import KeyedSelection, keyed_selection
 from tests.pipelines.protected import (
@@ -77,13 +83,27 @@ def test_a_neighbour_moves_the_whole_numbers_as_little_as_stated_and_nothing_els
 
 
 def test_the_noise_that_is_frozen_is_the_same():
-    """Two keys differ; under one key the picks follow from the scores alone."""
+    """Picks are the best rows of steps times rate less ln E, with E made here anew, in mpmath."""
     private = private_rows()
     one = real(private)
     scores, ids = one.scores(data(private)), pool_rows().ids
-    assert one.query.best(scores, ids, KEY).picks() == one.query.best(scores, ids, KEY).picks()
+    steps = np.floor(np.clip(scores, -one.query.bound, one.query.bound) / one.query.step)
+    values = steps * one.query.rate - [log_noise(name, KEY) for name in ids]
+    best = {ids[i] for i in np.argsort(-values)[:K]}
+    assert {*one.query.best(scores, ids, KEY).picks()} == best
+    other = one.query.best(scores, ids, bytes(31) + b"1")
+    assert {*other.picks()} != best
     flat = one.query.best(np.zeros(len(ids)), ids, KEY)
     assert flat.values.max() < 90  # noise alone: what the range of 128 bits allows
+
+
+def log_noise(name: str, key: bytes) -> float:
+    digest = hashlib.sha256(DOMAIN + name.encode()).digest()[:16]
+    cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
+    word = int.from_bytes(cipher.update(digest) + cipher.finalize())
+    with mpmath.workdps(60):
+        share = (mpmath.mpf(word) + mpmath.mpf(1) / 2) / mpmath.mpf(2) ** 128
+        return float(mpmath.log(-mpmath.log1p(-share)))
 
 
 def test_what_is_booked_is_the_pair_that_was_asked_for():
@@ -97,12 +117,26 @@ def test_what_is_booked_is_the_pair_that_was_asked_for():
 
 
 def test_bounds_hold_for_the_scores_and_leave_room_for_their_rounding():
-    private = private_rows()
-    one = real(private)
-    made = protected(CASES["noisy_top_k, gumbel"], private, epsilon=1.0)
-    assert np.abs(one.scores(data(private))).max() <= one.query.bound
-    excess = one.query.delta_inf / made.bounded.delta_inf - 1
-    assert 1e-9 <= excess < 1e-8
+    """An audit's pool is in float32, and so are its queries; scores are in float64."""
+    private, pool = private_rows(), pool_rows(np.float32)
+    made = protected(CASES["noisy_top_k, gumbel"], private, pool, epsilon=1.0)
+    site = replace(data(private), pool=pool)
+    one = keyed_selection(
+        scorer=made.scorer,
+        rule=made.rule,
+        bounded=replace(made.bounded, delta_inf=made.bounded.delta_inf * (1 - 1e-7)),
+        events=made.events,
+        protection=made.protection,
+        data=site,
+    )
+    assert np.abs(one.scores(site)).max() <= one.query.bound
+    of = made.bounded.scorer
+    with mpmath.workdps(50):
+        queries = of.embed(pool.features.astype(np.float64))
+        longest = max(mpmath.norm([mpmath.mpf(float(x)) for x in row]) for row in queries)
+        moved = mpmath.mpf(of.mechanism.sum_sensitivity) / of.mechanism.denominator
+        excess = float(one.query.delta_inf / (moved * longest) - 1)
+    assert 0.9e-9 <= excess < 1e-8
 
 
 def test_logits_are_squashed_and_need_no_room():

@@ -14,9 +14,10 @@ from curation_audit.pipelines.base import CurationData
 from curation_audit.pipelines.protection.module_release import module_tier
 from curation_audit.pipelines.protection.module_sgd import ModuleSgd
 from curation_audit.pipelines.protection.releasing import check_tier, make_release
+from curation_audit.pipelines.scorers.private_module import PrivateModule
 from curation_audit.releases.module_map import ModuleMap, fresh, logits
 from curation_audit.releases.release import Release
-from tests.pipelines.protected import CASES, D, pool_rows, private_rows, protected
+from tests.pipelines.protected import CASES, D, pool_rows, private_rows, protected, streams
 
 pytest.importorskip("opacus")
 
@@ -24,7 +25,7 @@ SETTINGS = {"steps": 2, "sampling_rate": 0.5, "expected_units": 5.0}
 
 
 class Headed(nn.Module):
-    """A frozen public layer, a trained head, and a buffer in which training leaves a trace."""
+    """A frozen public layer, a trained head, and a buffer."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -33,13 +34,37 @@ class Headed(nn.Module):
         self.register_buffer("seen", torch.zeros(1, dtype=torch.float64))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        if self.training and torch.is_grad_enabled():
-            self.seen += 1
         return self.head(torch.tanh(self.body(rows)))
+
+
+class Sly(Headed):
+    """Writes private rows into all that is not trained, on batches larger than any probe."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.training and len(rows) > 16:
+            self.seen += rows.detach().sum()
+            self.body.bias.data += rows.detach().sum()
+        return super().forward(rows)
+
+
+class Plain(Headed):
+    """The same on every batch."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        self.body.bias.data += rows.detach().sum()
+        return super().forward(rows)
 
 
 def headed(d: int) -> nn.Module:
     return Headed(d).double()
+
+
+def sly(d: int) -> nn.Module:
+    return Sly(d).double()
+
+
+def plain(d: int) -> nn.Module:
+    return Plain(d).double()
 
 
 def dense(d: int) -> nn.Module:
@@ -58,7 +83,7 @@ def dropping(d: int) -> nn.Module:
     return nn.Sequential(nn.Linear(d, 3), nn.Dropout(), nn.Linear(3, 1)).double()
 
 
-MODULES = {f.__name__: f for f in (headed, dense, narrow, mixed, dropping)}
+MODULES = {f.__name__: f for f in (headed, sly, plain, dense, narrow, mixed, dropping)}
 
 
 class Offered:
@@ -139,12 +164,47 @@ def test_a_score_hangs_on_its_row_alone(offered, module, rng):
         np.testing.assert_array_equal(one.score(some), together[at : at + len(some)])
 
 
-def test_what_was_not_trained_is_released_as_it_is_and_buffers_stay_behind(offered):
-    one = released("headed")
+@pytest.mark.parametrize("module", ["headed", "sly"])
+def test_what_was_not_trained_is_released_as_it_is_and_buffers_stay_behind(offered, module):
+    own = replace(case(module), settings=ModuleSgd(module=module, steps=2, sampling_rate=1.0))
+    many = private_rows(tuple(range(30)))
+    one = make_release(protected(own, many), data(many, pool_rows()))
     body = fresh(headed, D).body
     flat = np.concatenate([p.detach().numpy().ravel() for p in body.parameters()])
     np.testing.assert_array_equal(one.weights[: len(flat)], flat)
     assert len(one.weights) == len(flat) + 7  # no place for what the buffer has seen
+
+
+def test_even_where_training_gives_frozen_parameters_back_changed(offered, monkeypatch):
+    real = PrivateModule.fit_units
+
+    def changed(self, *arguments, **words):
+        trained = real(self, *arguments, **words)
+        trained.body.weight.data += 7
+        return trained
+
+    monkeypatch.setattr(PrivateModule, "fit_units", changed)
+    body = fresh(headed, D).body.weight.detach().numpy().ravel()
+    np.testing.assert_array_equal(released("headed").weights[: len(body)], body)
+
+
+def test_scores_of_an_audit_see_no_private_sum(offered):
+    """Private rows of 1e6: what they leave in a frozen bias saturates every unit behind it."""
+    private = private_rows(tuple(range(30)))
+    huge = replace(private, features=private.features + 1e6)
+    own = ModuleSgd(module="sly", steps=1, sampling_rate=1.0, learning_rate=1e-9)
+    made = protected(replace(CASES["module_sgd"], settings=own), huge, epsilon=np.inf)
+    held = np.ones((1, 30), dtype=bool)
+    fitted = made.scorer.fit(huge, held, pool_rows(), streams=streams((0,)))
+    wanted = logits(fresh(headed, D), pool_rows().features)
+    np.testing.assert_allclose(fitted.score(pool_rows().features)[0], wanted, atol=1e-6)
+
+
+def test_a_module_that_writes_is_told_before_anything_is_booked(offered):
+    with pytest.raises(InputError, match=r"draws at random|in its forward pass"):
+        check_tier(
+            protected(case("plain")), data(private_rows(), pool_rows()), allow_research=False
+        )
 
 
 def test_trained_parameters_lie_on_the_grid_of_the_last_steps_noise(offered):
@@ -214,6 +274,19 @@ def test_a_package_that_is_not_there_is_told(offered, tmp_path):
     offered({})
     with pytest.raises(InputError, match=r"'dense'.*no entry point.*install"):
         Release.load(path).score(np.zeros((2, D)))
+
+
+def breaks(d: int) -> nn.Module:
+    raise KeyError("a private value")
+
+
+@pytest.mark.parametrize("later", [breaks, lambda d: 3, 7, lambda d: nn.Identity()])
+def test_a_name_that_gives_no_module_is_told_where_a_file_is_scored(offered, later, tmp_path):
+    path = released().save(tmp_path / "release.npz")
+    offered({"dense": later})
+    with pytest.raises(InputError, match=r"^the module 'dense': ") as told:
+        Release.load(path).score(np.zeros((2, D)))
+    assert "private value" not in str(told.value)
 
 
 @pytest.mark.parametrize(

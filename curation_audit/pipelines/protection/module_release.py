@@ -47,7 +47,8 @@ def module_weights(scorer: PrivateModule, data: CurationData) -> tuple[ModuleMap
     """Train once for real; how to score, and all parameters, float64 (p,).
 
     Trained parameters are rounded as other releases are, to a grid far finer than the noise of the
-    last step. Buffers stay behind.
+    last step. Parameters that are not trained are those of a fresh module, whatever training did to
+    them; buffers stay behind.
     """
     if scorer.entry_point is None:
         raise ValueError("a module without a name cannot be released.")
@@ -59,10 +60,10 @@ def module_weights(scorer: PrivateModule, data: CurationData) -> tuple[ModuleMap
         secret=operating_system(),
         draws=Streams(0).generator("module_sgd/public"),
     )
-    flat = flat_parameters(trained)
-    weights = np.where(_is_trained(trained), on_grid(flat, scorer.settings.last_noise), flat)
     d = data.pool.features.shape[1]
-    return ModuleMap.of_weights(scorer.entry_point, of.fresh(d), weights, d), weights
+    fresh, noisy = of.fresh(d), on_grid(flat_parameters(trained), scorer.settings.last_noise)
+    weights = np.where(_is_trained(fresh), noisy, flat_parameters(fresh))
+    return ModuleMap.of_weights(scorer.entry_point, fresh, weights, d), weights
 
 
 def _is_trained(module: "nn.Module") -> Mask:

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from curation_audit.checks import SettingError, did_you_mean
 from curation_audit.dp.events import Event
 from curation_audit.dp.module_sgd import ModuleSgdSettings
 from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
 from curation_audit.pipelines.protection.dp_sgd import DpSgd
 from curation_audit.pipelines.scorers.private_module import PrivateModule
-from curation_audit.releases.module_map import GROUP, offered
+from curation_audit.releases.module_map import maker_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +55,4 @@ class ModuleSgd:
     def _make(self) -> Callable[[int], Any]:
         if callable(self.module):
             return self.module
-        found = offered()
-        if self.module is None or self.module not in found:
-            given = "is missing" if self.module is None else f"{self.module!r} is not there"
-            hint = did_you_mean(str(self.module), found) if found else "no package offers one"
-            raise SettingError(
-                f"{PATH}.module", f"{given}: an entry point of {GROUP} is needed", hint
-            )
-        make: Callable[[int], Any] = found[self.module].load()
-        return make
+        return maker_of(self.module, f"{PATH}.module")

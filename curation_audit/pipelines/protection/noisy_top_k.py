@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from curation_audit.checks import SettingError, in_open_unit
+from curation_audit.dp.claims import LARGEST_EPSILON
 from curation_audit.dp.events import Event, Gaussian, Pure, Zcdp
 from curation_audit.dp.top_k_budget import (
     gaussian_alternative,
@@ -98,10 +99,11 @@ class NoisySelection:
             queries = scorer.embed(site.pool.features, site.pool.labels).astype(np.float64)
             moved = scorer.mechanism.sum_sensitivity / scorer.mechanism.denominator
             longest = float(np.linalg.norm(queries, axis=1).max())
+            one_way = scorer.mechanism.nonnegative and bool((queries >= 0).all())
             return Bounded(
                 scorer=scorer,
                 delta_inf=moved * longest,
-                monotone=scorer.mechanism.nonnegative and site.adjacency != "replace_one",
+                monotone=one_way and site.adjacency != "replace_one",
                 delta_2=moved * float(np.linalg.norm(queries, ord=2)),
             )
         private = hasattr(scorer, "mechanism")
@@ -117,6 +119,9 @@ class NoisySelection:
         """Calibrate the noise to a share of the budget."""
         if budget.epsilon is None:
             raise SettingError(PATH, "limits no epsilon", "state epsilon and delta")
+        if budget.epsilon > LARGEST_EPSILON:
+            problem = f"found {budget.epsilon:g}, which guarantees nothing"
+            raise SettingError(f"{PATH}.epsilon", problem, f"at most {LARGEST_EPSILON:g}")
         score_range = range_distance(bounded.delta_inf, monotone=bounded.monotone)
         scale, event = self._noise(budget.epsilon, budget.delta, share, k, bounded, score_range)
         return SelectionPart(

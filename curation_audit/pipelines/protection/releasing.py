@@ -155,11 +155,13 @@ def check_tier(protected: Protected, data: CurationData, *, allow_research: bool
     """Refuse noise that is not for release, unless somebody insists: before anything is booked.
 
     Raises:
-        InputError: for such noise, or a module that has no release.
+        InputError: for such noise, a module that has no release, or a sum too large to be exact.
     """
     scorer = protected.scorer
     if isinstance(scorer, PrivateModule):
         check_module_release(scorer, data)
+    if isinstance(scorer, NoisySum) and isinstance(scorer.mechanism, DiscreteSum):
+        scorer.mechanism.check(data.private.n_units)
     if not (tier_of(protected, data).for_release or allow_research):
         raise InputError(
             "curate.protect.module",
