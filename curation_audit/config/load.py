@@ -10,7 +10,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from curation_audit.auditing.context import ReleaseContext
-from curation_audit.auditing.plan import AuditPlan, PolicyRule, RunSettings
+from curation_audit.auditing.plan import AuditPlan, PolicyRule
+from curation_audit.auditing.run_settings import RunSettings
+from curation_audit.backends.base import Origin, Resources, SlurmSettings
 from curation_audit.checks import InputError, SettingError, did_you_mean
 from curation_audit.config.protect_section import build_protect
 from curation_audit.config.resolved import resolved
@@ -114,7 +116,8 @@ def load_plan(
     file = Path(path)
     tree = override(read_tree(file), assignments)
     with placed(tree):
-        return plan_of(validated(tree), file.resolve().parent, most_pool_rows)
+        plan = plan_of(validated(tree), file.resolve().parent, most_pool_rows)
+        return replace(plan, origin=Origin(file.resolve(), tuple(assignments)))
 
 
 @contextmanager
@@ -368,6 +371,8 @@ def _run_settings(section: PipelineSection, base: Path) -> RunSettings:
         device=run.device,
         backend=run.backend,
         workers=run.workers,
+        resources=Resources(**run.resources.model_dump()),
+        slurm=SlurmSettings(**run.slurm.model_dump()),
         dtype=run.dtype,
         id_key=None if run.id_key is None else base / run.id_key,
     )
