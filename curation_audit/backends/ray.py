@@ -8,6 +8,7 @@ result leaves the store before the next task enters, so that the store holds no 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, Final
 
 from curation_audit.backends.base import Job, Placement, Resources, ResultT, TaskT, Work
@@ -35,7 +36,7 @@ class RayCore:
         if not work.tasks:
             return
         check_it_can_travel(work.job)
-        with _engine(ray), _plain_errors(ray):
+        with _engine(ray), _told(ray):
             _check_room(ray, self.placement.resources)
             for task, result in _in_flight(ray, work, self.placement):
                 work.keep(task, result)
@@ -46,9 +47,12 @@ def _in_flight(
     ray: "ModuleType", work: Work[TaskT, ResultT], placement: Placement
 ) -> Iterator[tuple[TaskT, ResultT]]:
     resources = placement.resources
-    start = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=MOST_RETRIES)(
-        _run
-    )
+    start = ray.remote(
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        max_retries=MOST_RETRIES,
+        max_calls=0,  # else a process ends after every task on a GPU, and the next one starts anew
+    )(_run)
     job = ray.put(work.job)
     waiting, running = iter(work.tasks), dict[Any, TaskT]()
     try:
@@ -63,15 +67,36 @@ def _in_flight(
             task = running.pop(done)
             result = ray.get(done)
             del done  # the last reference: the store may forget the result
+            if isinstance(result, _Failed):
+                raise result.error
             yield task, result
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
 
 
-def _run(job: Job[TaskT, ResultT], task: TaskT) -> ResultT:
-    job.check_here()
-    return job.run(task)
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What a task raised. Ray would print the text of an exception, which may quote private rows."""
+
+    error: Exception
+
+
+def _run(job: Job[TaskT, ResultT], task: TaskT) -> ResultT | _Failed:
+    try:
+        job.check_here()
+        return job.run(task)
+    except Exception as error:  # a stranger's object may fail in any way
+        return _Failed(_that_travels(error))
+
+
+def _that_travels(error: Exception) -> Exception:
+    """The error, or another one with its name where it cannot be sent."""
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:
+        return RuntimeError(type(error).__name__)
+    return error
 
 
 def _imported() -> "ModuleType":
@@ -105,12 +130,10 @@ def _engine(ray: "ModuleType") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _plain_errors(ray: "ModuleType") -> Iterator[None]:
-    """What a job raised is raised as it was; what befell machines is ``Unfinished``."""
+def _told(ray: "ModuleType") -> Iterator[None]:
+    """What befell machines is ``Unfinished``."""
     try:
         yield
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
     except ray.exceptions.RayError as error:
         raise Unfinished(
             f"Ray lost a task more than {MOST_RETRIES} times ({type(error).__name__}; "
