@@ -65,7 +65,7 @@ def _in_flight(
                 return
             (done,), _ = ray.wait(list(running), num_returns=1)
             task = running.pop(done)
-            result = ray.get(done)
+            result: ResultT | _Failed = ForkingPickler.loads(ray.get(done))
             del done  # the last reference: the store may forget the result
             if isinstance(result, _Failed):
                 raise result.error
@@ -77,17 +77,18 @@ def _in_flight(
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """What a task raised. Ray would print the text of an exception, which may quote private rows."""
+    """What a task raised, as a value: Ray prints the text of exceptions, and it may be private."""
 
     error: Exception
 
 
-def _run(job: Job[TaskT, ResultT], task: TaskT) -> ResultT | _Failed:
+def _run(job: Job[TaskT, ResultT], task: TaskT) -> bytes:
+    """A result, or what was raised, in bytes: arrays of Ray would lie in its store while in use."""
     try:
         job.check_here()
-        return job.run(task)
+        return bytes(ForkingPickler.dumps(job.run(task)))
     except Exception as error:  # a stranger's object may fail in any way
-        return _Failed(_that_travels(error))
+        return bytes(ForkingPickler.dumps(_Failed(_that_travels(error))))
 
 
 def _that_travels(error: Exception) -> Exception:
