@@ -111,6 +111,26 @@ def test_another_seed_shares_no_chunk(pipeline, command, tmp_path):
     assert "7 of 7 chunks are missing" in err
 
 
+def with_planted_rows(tree):
+    quick(tree)
+    tree["threat"] = {"may_insert": 6}
+    tree["attack"]["methods"]["model"] = ["fingerprint"]
+
+
+def test_planted_rows_are_designed_once_for_all_workers(small, command, tmp_path):
+    pipeline, out, local = small(with_planted_rows), tmp_path / "shared", tmp_path / "local"
+    share(command, pipeline, out, 1, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "plant", lambda *_: pytest.fail("designed again"))
+        told = share(command, pipeline, out, 0, 2)
+        assert told == "share 0 of 2: 6 chunks, 0 of them there before\n"
+        code, _, err = command("merge", "--pipeline", pipeline, "--out", out, "--quiet")
+        assert code == 0, err
+    code, _, err = command("attack", "--pipeline", pipeline, "--out", local, "--quiet")
+    assert code == 0, err
+    assert same(out, local)
+
+
 @pytest.mark.parametrize(("shard", "of"), [(2, 2), (0, 0), (-1, 2)])
 def test_shares_that_are_none(pipeline, command, tmp_path, shard, of):
     place = ("--pipeline", pipeline, "--out", tmp_path / "shared")
