@@ -58,7 +58,7 @@ def _in_flight(
     try:
         while True:
             for task in waiting:
-                running[start.remote(job, task)] = task
+                running[start.remote([job], task)] = task
                 if len(running) >= placement.n_workers:
                     break
             if not running:
@@ -82,11 +82,25 @@ class _Failed:
     error: Exception
 
 
-def _run(job: Job[TaskT, ResultT], task: TaskT) -> bytes:
-    """A result, or what was raised, in bytes: arrays of Ray would lie in its store while in use."""
+class _Worker:
+    """The job that this process has read and checked last, and what Ray knows it by."""
+
+    reference: Any = None
+    job: Job[Any, Any]
+
+
+def _run(box: list[Any], task: Any) -> bytes:
+    """A result, or what was raised, in bytes: arrays of Ray would lie in its store while in use.
+
+    ``box`` holds a reference to the job, which a process reads once; alone it would be read for
+    every task.
+    """
     try:
-        job.check_here()
-        return bytes(ForkingPickler.dumps(job.run(task)))
+        if _Worker.reference != box[0]:
+            job = _imported().get(box[0])
+            job.check_here()
+            _Worker.reference, _Worker.job = box[0], job
+        return bytes(ForkingPickler.dumps(_Worker.job.run(task)))
     except Exception as error:  # a stranger's object may fail in any way
         return bytes(ForkingPickler.dumps(_Failed(_that_travels(error))))
 
