@@ -20,9 +20,9 @@ if TYPE_CHECKING:
         AttackSettings,
         AuditPlan,
         PolicyRule,
-        RunSettings,
         Threat,
     )
+    from curation_audit.auditing.run_settings import RunSettings
     from curation_audit.checks import InputError
     from curation_audit.curator import Curator
     from curation_audit.dp.claims import DpSgdClaim, EpsilonDeltaClaim, GaussianClaim
@@ -57,7 +57,7 @@ _HOMES = {
     "PolicyRule": "auditing.plan",
     "ProtectSettings": "pipelines.protection.protect",
     "Release": "releases.release",
-    "RunSettings": "auditing.plan",
+    "RunSettings": "auditing.run_settings",
     "SweepSettings": "sweeping.plan",
     "Threat": "auditing.plan",
     "Threshold": "pipelines.rules.threshold",

@@ -13,12 +13,12 @@ from curation_audit.auditing.plan import (
     AttackSettings,
     AuditPlan,
     PolicyRule,
-    RunSettings,
     Threat,
     UtilityMetric,
     check_game,
 )
 from curation_audit.auditing.progress import Progress
+from curation_audit.auditing.run_settings import RunSettings
 from curation_audit.checks import InputError, did_you_mean
 from curation_audit.config import load_plan
 from curation_audit.dp.claims import Claim

@@ -31,6 +31,10 @@ class SettingError(InputError):
     """Bad input in a setting; ``where`` is its dotted path, e.g. ``attack.shadows``."""
 
 
+class Unfinished(Exception):
+    """Work that machines left undone, told in one line; the same command continues it."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint with the nearest known name, or with all of them where none is near.
 

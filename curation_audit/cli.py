@@ -7,23 +7,22 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from curation_audit.attack_run import attack_and_show
 from curation_audit.attest_command import attest
-from curation_audit.checks import InputError
+from curation_audit.checks import InputError, Unfinished
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
 from curation_audit.health_command import health
 from curation_audit.integrity_command import keygen, sign, verify
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
+from curation_audit.scale_command import merge, worker
 from curation_audit.tune_command import tune
 from curation_audit.version import __version__
-
-if TYPE_CHECKING:
-    from curation_audit.auditing.plan import AuditPlan
 
 PASS, GATE_TRIPPED, BAD_INPUT, UNFINISHED, INTERNAL, INVALID = range(6)
 EXAMPLES = ("med", "digits")
@@ -49,7 +48,19 @@ def cli() -> None:
     """  # noqa: D301 - click reads the control character, not its escape
 
 
-for command in (curate, forecast, health, ledger, tune, keygen, sign, verify, attest):
+for command in (
+    curate,
+    forecast,
+    health,
+    ledger,
+    tune,
+    keygen,
+    sign,
+    verify,
+    attest,
+    worker,
+    merge,
+):
     cli.add_command(command)
 
 
@@ -124,24 +135,7 @@ def attack(
 
         show_forecast(plan_in_numbers(plan))
         return PASS
-    return _attack(plan, quiet=quiet, json_logs=json_logs, as_json=as_json)
-
-
-def _attack(plan: "AuditPlan", *, quiet: bool, json_logs: bool, as_json: bool) -> int:
-    from curation_audit.auditing.engine import run_audit
-    from curation_audit.console import show_result, summary
-    from curation_audit.console_progress import choose_progress
-
-    progress = choose_progress(quiet=quiet or as_json, json_logs=json_logs)
-    result = run_audit(plan, progress)
-    if as_json:
-        click.echo(json.dumps(summary(result), indent=1))
-    else:
-        show_result(result)
-    if json_logs:
-        ending = {"event": "finished", "verdict": result.verdict.status}
-        click.echo(json.dumps(ending | {"exit_code": result.verdict.exit_code}), err=True)
-    return result.verdict.exit_code
+    return attack_and_show(plan, quiet=quiet, json_logs=json_logs, as_json=as_json)
 
 
 @cli.command()
@@ -342,6 +336,8 @@ def _guarded(run: Callable[[], Any]) -> int:
         code = run()
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
+    except Unfinished as error:
+        return _complain(str(error), UNFINISHED)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as asked:

@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import os
+import secrets
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +24,9 @@ import numpy as np
 from curation_audit.checks import InputError
 
 TEMPORARY = ".tmp"
+# of writers beside the holder of the lock; theirs may be at work when he sweeps
+SHARED_TEMPORARY = ".part"
+ABANDONED_AFTER = 24 * 3600.0
 
 
 def content_key(parts: Mapping[str, Any]) -> str:
@@ -50,13 +55,18 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, payload: bytes, mode: int = 0o644) -> None:
+def write_atomically(
+    path: Path, payload: bytes, mode: int = 0o644, temporary: str = TEMPORARY
+) -> None:
     """Write a temporary file beside ``path``, flush it to disk, and rename it.
+
+    ``temporary``: how that file's name ends. It holds a random word: processes of several machines
+    may write one path at once, and the last wins.
 
     Raises:
         OSError: if the disk is full or the folder cannot be written; ``path`` stays as it was.
     """
-    _atomically(path, lambda file: file.write(payload), mode)
+    _atomically(path, lambda file: file.write(payload), mode, temporary)
 
 
 def write_arrays_atomically(
@@ -67,11 +77,11 @@ def write_arrays_atomically(
     Raises:
         OSError: as ``write_atomically``.
     """
-    _atomically(path, lambda file: _write_arrays(file, arrays), mode)
+    _atomically(path, lambda file: _write_arrays(file, arrays), mode, TEMPORARY)
 
 
-def _atomically(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+def _atomically(path: Path, write: Callable[[BinaryIO], object], mode: int, ending: str) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{ending}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:
@@ -87,9 +97,16 @@ def _atomically(path: Path, write: Callable[[BinaryIO], object], mode: int) -> N
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed writer left half done; only for the holder of the run folder's lock."""
+    """Remove what a killed writer left half done; only for the holder of the run folder's lock.
+
+    What a worker beside it writes is spared for a day.
+    """
     for left_over in folder.glob(f"*{TEMPORARY}"):
         left_over.unlink(missing_ok=True)
+    for one in folder.glob(f"*{SHARED_TEMPORARY}"):
+        with contextlib.suppress(FileNotFoundError):
+            if one.stat().st_mtime < time.time() - ABANDONED_AFTER:
+                one.unlink()
 
 
 def remove_durably(path: Path) -> None:
@@ -146,11 +163,18 @@ class ChunkStore:
 
     def __init__(self, folder: Path | None) -> None:
         """Make the folder (mode 0700) and drop what a killed writer left half done."""
-        self._folder = folder
+        self._folder, self._temporary = folder, TEMPORARY
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.chmod(0o700)
+            _make_private(folder)
             sweep(folder)
+
+    @classmethod
+    def beside_others(cls, folder: Path) -> "ChunkStore":
+        """The store of a worker that shares the folder with others, and holds no lock."""
+        _make_private(folder)
+        store = cls(None)
+        store._folder, store._temporary = folder, SHARED_TEMPORARY
+        return store
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """The chunk, or ``None`` where there is none or its bytes are not what was written."""
@@ -173,12 +197,18 @@ class ChunkStore:
         if self._folder is None:
             return
         payload = pack_arrays(arrays)
-        write_atomically(self._path(key), _seal(key, payload) + b"\n" + payload, mode=0o600)
+        content = _seal(key, payload) + b"\n" + payload
+        write_atomically(self._path(key), content, mode=0o600, temporary=self._temporary)
 
     def _path(self, key: str) -> Path:
         if self._folder is None:
             raise ValueError("this store has no folder.")
         return self._folder / f"{key}.chunk"
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
 
 
 def _seal(key: str, payload: bytes) -> bytes:

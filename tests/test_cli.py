@@ -129,12 +129,12 @@ def test_a_full_disk_is_unfinished_and_keeps_what_was_done(small, command, monke
 
     write, n_written = storage.write_atomically, 0
 
-    def full(path, payload, mode=0o644):
+    def full(path, payload, **more):
         nonlocal n_written
         n_written += 1
         if n_written > 2:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write(path, payload, mode)
+        write(path, payload, **more)
 
     monkeypatch.setattr(storage, "write_atomically", full)
     code, _, err = command("attack", "--pipeline", small(), "--quiet")

@@ -4,15 +4,10 @@ Chunk bounds depend on neither workers nor memory. A task is a pure function of 
 chunk that is found by its key equals the chunk that would be computed.
 """
 
-import concurrent.futures
 import hashlib
 import inspect
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +27,8 @@ from curation_audit.auditing.curation import (
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.planting import Planting, plant, plants, with_planted
 from curation_audit.auditing.progress import Progress
+from curation_audit.backends import BACKENDS
+from curation_audit.backends.base import Placement, Work
 from curation_audit.checks import InputError
 from curation_audit.game import paired_inclusion
 from curation_audit.pipelines.downstream.repeated import Repeated
@@ -109,6 +106,17 @@ def _origin(part: Any) -> dict[str, Any]:
     }
 
 
+def software() -> dict[str, str]:
+    """What computes: this package's files, and the versions below it."""
+    return {
+        "code": code_digest(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+    }
+
+
 def plan_parts(plan: AuditPlan) -> dict[str, Any]:
     """What shapes every chunk of a plan."""
     data = plan.data
@@ -128,11 +136,7 @@ def plan_parts(plan: AuditPlan) -> dict[str, Any]:
     }
     return {
         "format": CHUNK_FORMAT,
-        "code": code_digest(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "torch": torch.__version__,
+        **software(),
         "data": array_digest(arrays),
         "classes": list(data.classes),
         "scorer": describe(plan.scorer),
@@ -241,6 +245,72 @@ def plant_once(plan: AuditPlan, store: ChunkStore) -> Planting | None:
     return planting
 
 
+@dataclass(frozen=True, slots=True)
+class CurationJob:
+    """What computes the chunks of an audit, here or on another machine.
+
+    ``real_scores`` (1, m) are those of the real curation. ``software`` and ``device`` are those of
+    the machine that the keys of the chunks come from.
+    """
+
+    plan: AuditPlan
+    real_scores: Scores
+    planting: Planting | None
+    software: Mapping[str, str]
+    device: str
+
+    def check_here(self) -> None:
+        """Raise ``InputError`` where other software or another device would compute."""
+        here = software() | {"device": resolve_device(self.plan.run.device).type}
+        for name, expected in {**self.software, "device": self.device}.items():
+            if here[name] != expected:
+                raise InputError(
+                    "run.backend",
+                    f"a worker has another {name} than this machine",
+                    "install the same versions, and set run.device to cpu or cuda",
+                )
+
+    def run(self, task: Task) -> Curated:
+        """One chunk."""
+        return run_task(self.plan, task, self.real_scores, self.planting)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The chunks of an audit in its store."""
+
+    store: ChunkStore
+    key_of: Mapping[Task, str]
+
+    def find(self, task: Task) -> Curated | None:
+        """A chunk, if it is there and whole."""
+        arrays = self.store.load(self.key_of[task])
+        return None if arrays is None else Curated.from_arrays(arrays)
+
+    def keep(self, task: Task, curated: Curated) -> None:
+        """Store a chunk."""
+        self.store.save(self.key_of[task], curated.to_arrays())
+
+
+def work_of(
+    plan: AuditPlan,
+    stored: Stored,
+    tasks: Sequence[Task],
+    real: Curated,
+    planting: Planting | None,
+) -> Work[Task, Curated]:
+    """What a backend is given."""
+    device = resolve_device(plan.run.device).type
+    job = CurationJob(plan, real.observation.scores, planting, software(), device)
+    return Work(job=job, tasks=tasks, find=stored.find, keep=stored.keep)
+
+
+def stored_chunks(plan: AuditPlan, store: ChunkStore, planting: Planting | None) -> Stored:
+    """All chunks of an audit, the real curation first, whether they are there or not."""
+    tasks = tasks_of_plan(plan.attack.shadows, planted=planting is not None)
+    return Stored(store, _keys(plan, tasks, planting))
+
+
 def run_curations(
     plan: AuditPlan, store: ChunkStore, progress: Progress, planting: Planting | None = None
 ) -> Curations:
@@ -249,24 +319,20 @@ def run_curations(
     With a ``planting`` every shadow, and every null one, runs a second time on the pool that
     holds the planted rows.
     """
-    tasks = tasks_of_plan(plan.attack.shadows, planted=planting is not None)
-    key_of = _keys(plan, tasks, planting)
-    found: dict[Task, Curated] = {}
-    for task, key in key_of.items():
-        arrays = store.load(key)
-        if arrays is not None:
-            found[task] = Curated.from_arrays(arrays)
+    stored = stored_chunks(plan, store, planting)
+    tasks = list(stored.key_of)
+    looked = {task: stored.find(task) for task in tasks}
+    found = {task: curated for task, curated in looked.items() if curated is not None}
     n_reused = len(found)
     with progress.phase("curations", len(tasks)) as advance:
         advance(n_reused)
         if tasks[0] not in found:
             found[tasks[0]] = run_task(plan, tasks[0], None)
-            store.save(key_of[tasks[0]], found[tasks[0]].to_arrays())
+            stored.keep(tasks[0], found[tasks[0]])
             advance(1)
-        real_scores = found[tasks[0]].observation.scores
         missing = [task for task in tasks if task not in found]
-        for task, curated in _computed(plan, missing, real_scores, planting):
-            store.save(key_of[task], curated.to_arrays())
+        work = work_of(plan, stored, missing, found[tasks[0]], planting)
+        for task, curated in BACKENDS[plan.run.backend](placement_of(plan)).results(work):
             found[task] = curated
             advance(1)
     family = {
@@ -278,11 +344,23 @@ def run_curations(
         real=family["real"],
         shadows=_with_answers(family["shadow"], planted),
         null=_with_answers(family["null"], planted_null),
-        keys=tuple(key_of.values()),
+        keys=tuple(stored.key_of.values()),
         n_chunks=len(tasks),
         n_reused=n_reused,
         planted=planted,
         planted_null=planted_null,
+    )
+
+
+def placement_of(plan: AuditPlan) -> Placement:
+    """Where the plan says that its chunks are computed."""
+    run = plan.run
+    return Placement(
+        n_workers=run.n_workers,
+        resources=run.resources,
+        slurm=run.slurm,
+        out=run.out,
+        origin=plan.origin,
     )
 
 
@@ -304,67 +382,3 @@ def _with_answers(curated: Curated, planted: Curated | None) -> Curated:
         return curated
     answers = planted.observation.probabilities
     return replace(curated, observation=replace(curated.observation, planted=answers))
-
-
-def _computed(
-    plan: AuditPlan,
-    tasks: Sequence[Task],
-    real_scores: np.ndarray,
-    planting: Planting | None,
-) -> Iterator[tuple[Task, Curated]]:
-    """Compute tasks here, or in worker processes; in the order in which they finish."""
-    if plan.run.n_workers == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, run_task(plan, task, real_scores, planting)
-        return
-    check_it_can_travel(plan)
-    with concurrent.futures.ProcessPoolExecutor(
-        max_workers=min(plan.run.n_workers, len(tasks)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(plan, real_scores, planting),
-    ) as pool:
-        futures = {pool.submit(_work, task): task for task in tasks}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def check_it_can_travel(plan: AuditPlan) -> None:
-    """Raise ``InputError`` for a plan that cannot be sent to this run's own workers."""
-    try:
-        ForkingPickler.dumps(plan)
-    except Exception as error:  # a stranger's object may fail in any way
-        raise InputError(
-            "run.workers",
-            f"the pipeline cannot be sent to worker processes ({type(error).__name__})",
-            "define your callables at the top level of a module, or use workers: 1",
-        ) from None
-
-
-class _Worker:
-    """What a worker process was started with; set once per process."""
-
-    plan: AuditPlan
-    real_scores: np.ndarray
-    planting: Planting | None
-
-
-def _start_worker(plan: AuditPlan, real_scores: np.ndarray, planting: Planting | None) -> None:
-    _Worker.plan, _Worker.real_scores, _Worker.planting = plan, real_scores, planting
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End this worker when the audit is killed; it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(task: Task) -> Curated:
-    return run_task(_Worker.plan, task, _Worker.real_scores, _Worker.planting)

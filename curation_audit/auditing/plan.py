@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from joblib import cpu_count
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.context import ReleaseContext
+from curation_audit.auditing.run_settings import RunSettings
+from curation_audit.backends.base import Origin
 from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
 from curation_audit.dp.claims import Claim, check_comparable
 from curation_audit.dp.events import Event
@@ -161,42 +162,6 @@ def _check_methods(stage: Stage, names: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """Where and how to run; nothing here changes a number but ``dtype`` and ``device``.
-
-    ``out`` ``None`` keeps everything in memory. ``backend: local`` is a pool of ``workers``
-    processes on this machine, ``auto`` for one a core; each computes on one thread, and no more
-    are started than there are cores. ``id_key`` is where the key that hides candidate
-    ids lies; by default one per private set in the user's data folder.
-    """
-
-    out: Path | None = None
-    device: str = "auto"
-    backend: Literal["local"] = "local"
-    workers: int | Literal["auto"] = 1
-    dtype: Literal["float32", "float64"] = "float32"
-    id_key: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Check the number of workers; take paths as text, too."""
-        for name in ("out", "id_key"):
-            if isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, Path(getattr(self, name)))
-        one_of("run.backend", self.backend, ("local",))
-        # a truth value is a number to Python
-        counted = type(self.workers) is int and self.workers >= 1
-        if self.workers != "auto" and not counted:
-            expected = "expected 1 or more, or auto"
-            raise SettingError("run.workers", f"found {self.workers!r}", expected)
-
-    @property
-    def n_workers(self) -> int:
-        """How many processes compute: those that are asked for, and at most one a core."""
-        n_cores = int(cpu_count())
-        return n_cores if self.workers == "auto" else min(self.workers, n_cores)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRule:
     """Trip the gate where ``bound`` of ``metric`` at ``stage`` lies above ``above``.
 
@@ -243,7 +208,8 @@ class AuditPlan:
     is of scores under a noisy selection. ``n_claims`` claims of several audits hold together at
     ``attack.confidence``.
     ``context`` is what the owner declares about the release. ``configuration`` is the tree that
-    the report prints; it never holds data.
+    the report prints; it never holds data. ``origin``: the file it was read from, for workers that
+    read it again; ``None`` for a plan that no file gives.
     """
 
     name: str
@@ -268,6 +234,7 @@ class AuditPlan:
     bounded: Bounded | None = None
     ledger: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Check what the parts need of each other."""

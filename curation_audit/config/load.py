@@ -1,18 +1,18 @@
 """Load a pipeline file: parse, override, build, read the data, check."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from curation_audit.auditing.context import ReleaseContext
-from curation_audit.auditing.plan import AuditPlan, PolicyRule, RunSettings, check_game
-from curation_audit.checks import InputError, SettingError, did_you_mean
+from curation_audit.auditing.plan import AuditPlan, PolicyRule, check_game
+from curation_audit.auditing.run_settings import RunSettings
+from curation_audit.backends.base import Origin, Resources, SlurmSettings
 from curation_audit.config.protect_section import build_protect
+from curation_audit.config.reading import built, placed, validated
 from curation_audit.config.resolved import resolved
 from curation_audit.config.sections import (
     GroupedColumnsSection,
@@ -29,10 +29,9 @@ from curation_audit.config.sections import (
     build_source,
     build_step,
     build_threat,
-    problem_of,
 )
 from curation_audit.config.train_section import Training, build_train
-from curation_audit.config.tree import ConfigTree, override, read_tree
+from curation_audit.config.tree import override, read_tree
 from curation_audit.config.tuning_section import check_result
 from curation_audit.dp.claims import Claim
 from curation_audit.dp.conditions import check_settings
@@ -132,52 +131,8 @@ def load_for_release(
     file = Path(path)
     tree = override(read_tree(file), assignments)
     with placed(tree):
-        return plan_of(validated(tree), file.resolve().parent, most_pool_rows)
-
-
-@contextmanager
-def placed(tree: ConfigTree) -> Iterator[None]:
-    """Tell what goes wrong with its place in the file."""
-    try:
-        yield
-    except Problem as problem:
-        raise InputError(tree.where(problem.path), problem.problem, problem.hint) from None
-    except SettingError as error:
-        place = tree.where(tuple(error.where.split(".")))
-        raise InputError(place, error.problem, error.hint) from None
-
-
-def validated(tree: ConfigTree) -> PipelineSection:
-    """The sections of a file.
-
-    Raises:
-        Problem: for the first that does not fit.
-    """
-    try:
-        return PipelineSection.model_validate(tree.root)
-    except ValidationError as error:
-        problem = problem_of(error)
-        if problem.problem.startswith("unknown setting"):
-            problem.hint = did_you_mean(str(problem.path[-1]), _keys_at(problem.path[:-1]))
-        raise problem from None
-
-
-def _keys_at(path: tuple[str | int, ...]) -> list[str]:
-    """The keys that the model has at a path."""
-    model: Any = PipelineSection
-    for part in path:
-        annotation = model.model_fields[str(part)].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(o for o in options if hasattr(o, "model_fields"))
-    return list(model.model_fields)
-
-
-def built(at: tuple[str | int, ...], make: Callable[..., T], *arguments: Any) -> T:
-    """Build one section; what goes wrong is told with the path from the top of the file."""
-    try:
-        return make(*arguments)
-    except Problem as problem:
-        raise Problem((*at, *problem.path), problem.problem, problem.hint) from None
+        plan = plan_of(validated(tree), file.resolve().parent, most_pool_rows)
+        return replace(plan, origin=Origin(file.resolve(), tuple(assignments)))
 
 
 def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = None) -> AuditPlan:
@@ -386,6 +341,8 @@ def _run_settings(section: PipelineSection, base: Path) -> RunSettings:
         device=run.device,
         backend=run.backend,
         workers=run.workers,
+        resources=Resources(**run.resources.model_dump()),
+        slurm=SlurmSettings(**run.slurm.model_dump()),
         dtype=run.dtype,
         id_key=None if run.id_key is None else base / run.id_key,
     )

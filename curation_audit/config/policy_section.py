@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.checks import InputError, SettingError, did_you_mean
-from curation_audit.config.load import built, placed
+from curation_audit.config.reading import built, placed
 from curation_audit.config.sections import Problem, build_dataclass
 from curation_audit.config.tree import read_tree
 from curation_audit.gating import (

@@ -124,13 +124,34 @@ class SweepSection(Section):
     settings: dict[str, dict[str, Any]] = {}
 
 
+class ResourcesSection(Section):
+    """What one task or job is given."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class SlurmSection(Section):
+    """How jobs are submitted."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time: str | None = None
+    memory: str | None = None
+    attempts: int = 3
+    poll: float = 5.0
+
+
 class RunSection(Section):
     """Where and how to run."""
 
     out: str | None = None
     device: str = "auto"
-    backend: Literal["local"] = "local"
+    backend: Literal["local", "ray", "slurm"] = "local"
     workers: int | Literal["auto"] = 1
+    resources: ResourcesSection = ResourcesSection()
+    slurm: SlurmSection = SlurmSection()
     dtype: Literal["float32", "float64"] = "float32"
     id_key: str | None = None
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from curation_audit.auditing.plan import AuditPlan
-from curation_audit.config.load import built, placed, plan_of, validated
+from curation_audit.config.load import plan_of
 from curation_audit.config.protect_section import build_protect
+from curation_audit.config.reading import built, placed, validated
 from curation_audit.config.sections import PipelineSection, Problem, build_dataclass
 from curation_audit.config.tree import override, read_tree
 from curation_audit.dp.conditions import check_settings

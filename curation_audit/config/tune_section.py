@@ -9,8 +9,9 @@ import numpy as np
 
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.checks import InputError, known_columns
-from curation_audit.config.load import built, placed, plan_of, set_spec, validated
+from curation_audit.config.load import plan_of, set_spec
 from curation_audit.config.protect_section import build_protect
+from curation_audit.config.reading import built, placed, validated
 from curation_audit.config.sections import (
     PipelineSection,
     Problem,

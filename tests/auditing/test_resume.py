@@ -427,7 +427,7 @@ def test_what_a_killed_writer_left_in_the_release_is_swept(tmp_path):
 
 @pytest.mark.parametrize(("asked", "started"), [(1, 1), (2, 2), (3, 3), (64, 3), ("auto", 3)])
 def test_no_more_processes_are_started_than_there_are_cores(monkeypatch, asked, started):
-    monkeypatch.setattr("curation_audit.auditing.plan.cpu_count", lambda: 3)
+    monkeypatch.setattr("curation_audit.auditing.run_settings.cpu_count", lambda: 3)
     assert RunSettings(workers=asked).n_workers == started
 
 

@@ -88,6 +88,12 @@ SETTINGS = {
     "unknown stage": (setting("threat.observes", ["picks"]), ["threat.observes", "found 'picks'"]),
     "unknown device": (setting("run.device", "gpux"), ["run.device", "found 'gpux'"]),
     "no workers": (setting("run.workers", 0), ["run.workers", "found 0"]),
+    "unknown backend": (setting("run.backend", "rey"), ["run.backend"]),
+    "half a processor too few": (
+        setting("run.resources.cpus", 0),
+        ["run.resources.cpus", "found 0"],
+    ),
+    "words for Slurm": (setting("run.slurm.partition", "a b"), ["run.slurm.partition", "'a b'"]),
     "unknown policy metric": (
         setting("report.policy", [{"stage": "scores", "metric": "f1", "above": 0.5}]),
         ["report.policy", "found metric 'f1'"],

@@ -9,12 +9,12 @@ import pytest
 from curation_audit import Pipeline, audit, load_pipeline
 from curation_audit.auditing.chunks import (
     Task,
-    check_it_can_travel,
     describe,
     plan_parts,
     run_task,
 )
 from curation_audit.auditing.plan import AttackSettings
+from curation_audit.backends.local import check_it_can_travel
 from curation_audit.checks import InputError, SettingError
 from curation_audit.pipelines.base import ALWAYS_IN, Bindable, bound
 from curation_audit.pipelines.canaries import CanarySettings
