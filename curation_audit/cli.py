@@ -20,6 +20,7 @@ from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
 from curation_audit.tune_command import tune
 from curation_audit.version import __version__
+from curation_audit.width_commands import coord_check, lr_transfer_check
 
 if TYPE_CHECKING:
     from curation_audit.auditing.plan import AuditPlan
@@ -48,7 +49,10 @@ def cli() -> None:
     """  # noqa: D301 - click reads the control character, not its escape
 
 
-for command in (curate, forecast, ledger, tune, keygen, sign, verify, attest):
+for command in (
+    *(curate, forecast, ledger, tune, keygen, sign, verify, attest),
+    *(coord_check, lr_transfer_check),
+):
     cli.add_command(command)
 
 
