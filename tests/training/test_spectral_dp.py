@@ -109,10 +109,14 @@ def test_a_unit_changes_the_sum_by_no_more_than_the_clip(seed, size):
 
 def test_clipping_by_norms_of_w_would_break_the_claim(rng, monkeypatch):
     """Broken on purpose: a unit then moves the sum at V by more than the clip."""
-    layers, clip = network(rng), 1e-3
-    rows = torch.as_tensor(rng.normal(size=(S, 1, 1, P)) * 0.01)  # biases have most of the norm
+    clip = 1e-3
+    # slopes grow on their way back, so that the first layer, whose s is above one, has the norm
+    first, *others = network(rng)
+    signs = zip(others, (10, -10), strict=True)
+    layers = [first, *(Layer(one.weight.abs() * by, one.bias) for one, by in signs)]
+    rows = torch.as_tensor(rng.normal(size=(S, 1, 1, P)) * 0.01)
     batch = UnitBatch(rows, torch.ones(rows.shape[:3], dtype=torch.bool))
-    assert float(flat(clipped_sum(layers, batch, clip, BY), 0).norm()) <= clip
+    assert 0.9 * clip < float(flat(clipped_sum(layers, batch, clip, BY), 0).norm()) <= clip
     monkeypatch.setattr(dp_gradients, "_squared", lambda _, layers: [(1.0, 1.0)] * len(layers))
     assert float(flat(clipped_sum(layers, batch, clip, BY), 0).norm()) > 1.2 * clip
 
