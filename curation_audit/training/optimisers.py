@@ -128,7 +128,7 @@ class Muon:
         )
         moved = []
         for w, v, g, scale in zip(parameters, self.velocity, gradients, self.scales, strict=True):
-            turn = polar((momentum * v + g).reshape(len(w), *_matrix(w))).view_as(w)
+            turn = polar((momentum * v + g).reshape(len(w), *_matrix(w))).reshape_as(w)
             step = rate * scale.rate * (decay * scale.decay * w + turn)
             moved.append(torch.where(_beside(awake, w), w - step, w))
         return tuple(moved)

@@ -19,7 +19,7 @@ from curation_audit.training.mlp import (
     row_orders,
     train,
 )
-from curation_audit.training.optimisers import polar
+from curation_audit.training.optimisers import polar, start
 from curation_audit.training.recipe import OPTIMISERS, Recipe
 from curation_audit.training.spectral import (
     Depth,
@@ -188,8 +188,8 @@ def test_training_equals_torch_with_parameter_groups(optimiser):
         for epoch in range(recipe.epochs):
             for group, scale in zip(torch_own.param_groups, scales, strict=True):
                 group["lr"] = recipe.rate(epoch) * scale.rate
-            for start in range(0, M // 2, recipe.batch_size):
-                at = examples.index[s, orders[epoch, s, start : start + recipe.batch_size]]
+            for begin in range(0, M // 2, recipe.batch_size):
+                at = examples.index[s, orders[epoch, s, begin : begin + recipe.batch_size]]
                 hidden = examples.rows[at]
                 for i in range(0, len(own), 2):
                     hidden = hidden @ own[i] + own[i + 1]
@@ -263,3 +263,18 @@ def test_muon_moves_a_matrix_by_a_step_of_its_rate():
     for one, before, scale in zip(after, flat(layers), scales, strict=True):
         largest = torch.linalg.matrix_norm(one - before, 2)
         np.testing.assert_allclose(largest.numpy(), rate * scale.rate, rtol=0.06)
+
+
+def test_muon_moves_kernels_and_vectors_of_any_network():
+    """A convolution's kernels are one matrix of outputs by the rest."""
+    rng = np.random.default_rng(2)
+    shapes = [(16, 1, 3, 3), (4, 8, 3, 3), (7,), (5, 3)]
+    parameters = tuple(torch.as_tensor(rng.normal(size=(S, *one))) for one in shapes)
+    gradients = tuple(torch.as_tensor(rng.normal(size=(S, *one))) for one in shapes)
+    recipe = Recipe(learning_rate=0.1, weight_decay=0.0, optimiser="muon")
+    awake = torch.tensor([True, False, True])
+    moved = start(recipe, parameters).step(parameters, gradients, awake, 0.1)
+    for one, before in zip(moved, parameters, strict=True):
+        step = (one - before).flatten(2) if one.ndim > 2 else (one - before)[:, None]
+        largest = torch.linalg.matrix_norm(step, 2)
+        np.testing.assert_allclose(largest.numpy(), [0.1, 0.0, 0.1], rtol=0.06)
