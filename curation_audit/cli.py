@@ -23,6 +23,7 @@ from curation_audit.options import pipeline_option, set_option, workers_option
 from curation_audit.scale_command import merge, worker
 from curation_audit.tune_command import tune
 from curation_audit.version import __version__
+from curation_audit.width_commands import coord_check, lr_transfer_check
 
 PASS, GATE_TRIPPED, BAD_INPUT, UNFINISHED, INTERNAL, INVALID = range(6)
 EXAMPLES = ("med", "digits")
@@ -49,17 +50,8 @@ def cli() -> None:
 
 
 for command in (
-    curate,
-    forecast,
-    health,
-    ledger,
-    tune,
-    keygen,
-    sign,
-    verify,
-    attest,
-    worker,
-    merge,
+    *(curate, forecast, health, ledger, tune, keygen, sign, verify, attest, worker, merge),
+    *(coord_check, lr_transfer_check),
 ):
     cli.add_command(command)
 

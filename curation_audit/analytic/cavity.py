@@ -10,6 +10,7 @@ kernel's eigenvalues above ``1 / (rate t)`` let it, which counts as a ridge.
 """
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from scipy.special import expit
@@ -17,6 +18,7 @@ from sklearn.covariance import ledoit_wolf
 
 from curation_audit.analytic.affine import AffineScores, Seen
 from curation_audit.analytic.tangents import Tangent, tangent_of_layers
+from curation_audit.checks import SettingError
 from curation_audit.observations import RELATIVE_RANK, FirstOrder
 from curation_audit.pipelines.base import ALWAYS_IN, CurationData
 from curation_audit.pipelines.scorers.classifier import background_rows
@@ -65,8 +67,23 @@ class CavityScores:
         return moved
 
 
+def has_references(scorer: object) -> TypeGuard[MlpClassifier]:
+    """Whether a scorer's networks can be references: the metric takes one ridge for all layers."""
+    return isinstance(scorer, MlpClassifier) and scorer.parametrization == "standard"
+
+
 def at_references(scorer: MlpClassifier, data: CurationData, streams: Streams) -> CavityScores:
-    """``cavity_scores`` at ``N_REFERENCES`` networks, whose coins are no shadow's."""
+    """``cavity_scores`` at ``N_REFERENCES`` networks, whose coins are no shadow's.
+
+    Raises:
+        SettingError: for a network whose layers have rates of their own.
+    """
+    if not has_references(scorer):
+        raise SettingError(
+            "curate.scorer.parametrization",
+            f"found {scorer.parametrization}, for which first order is not worked out",
+            "audit it, or use standard",
+        )
     coins = streams.generator("reference coins").random((N_REFERENCES, data.private.n_candidates))
     return cavity_scores(
         scorer,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from curation_audit.analytic.cavity import at_references
+from curation_audit.analytic.cavity import at_references, has_references
 from curation_audit.auditing.curation import Curated, asked, queried_rows, score_shadows
 from curation_audit.auditing.plan import AuditPlan, ScoreView
 from curation_audit.auditing.planting import planting_gap
@@ -20,7 +20,6 @@ from curation_audit.observations import (
 )
 from curation_audit.pipelines.base import ALWAYS_IN
 from curation_audit.pipelines.rules.cut import tie_order
-from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.streams import Streams
 from curation_audit.types import Features, Floats, Inclusion, Indices, Labels, Probabilities, Scores
 
@@ -48,7 +47,7 @@ def knowledge_of(plan: AuditPlan) -> Knowledge:
         "labels": candidates is not None and candidates.labels is not None,
         "linear scorer": linearisation is not None,
         "analytic models": exact and plan.analytic_models,
-        "trained references": exact and isinstance(plan.scorer, MlpClassifier),
+        "trained references": exact and has_references(plan.scorer),
         "nearest scorer": exact and plan.scorer.family == "nearest",
         "score values": view in ("exact", "rounded"),
         "score values of picked rows": view != "ranks",
@@ -138,7 +137,7 @@ def _training(plan: AuditPlan, rank: Indices) -> Callable[[Scores, Indices, rang
 
 def _at_references(plan: AuditPlan) -> Callable[[], FirstOrder] | None:
     scorer = plan.scorer
-    if not isinstance(scorer, MlpClassifier):
+    if not has_references(scorer):
         return None
     return lambda: at_references(scorer, plan.data, Streams(plan.seed)).first_order
 

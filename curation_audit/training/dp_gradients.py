@@ -5,16 +5,22 @@ what comes back, ``delta``, so its squared norm is ``(|a|^2 + 1) |delta|^2`` (th
 and the sum of clipped gradients is one matrix product with rescaled deltas (Goodfellow,
 arXiv:1510.01799; Li et al., arXiv:2110.05679). A unit with several rows is clipped as a whole: the
 norm of its sum comes from the products of its rows, ``sum_ij (a_i.a_j + 1)(delta_i.delta_j)``.
+
+Weights may be multiples ``W = s V`` of what is trained, by a public number for each layer's weight
+and bias (``Multipliers``): gradients, their norms and their sums are then those of V, ``s`` times
+those of W.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from curation_audit.training.mlp import Layer
 
+Multipliers: TypeAlias = Sequence[tuple[float, float]]  # of weight and bias, layer by layer
 # Opacus adds the same to a norm before it divides by it
 NORM_MARGIN = 1e-6
 # a product with fewer columns is worked out transposed: BLAS is up to 4 times slower otherwise
@@ -53,21 +59,30 @@ def unit_products(rows: Tensor) -> Tensor:
     return wide @ wide.mT if wide.shape[-1] > 1 else wide * wide.mT
 
 
-def clipped_sum(layers: Sequence[Layer], batch: UnitBatch, clip: float) -> list[Layer]:
+def clipped_sum(
+    layers: Sequence[Layer], batch: UnitBatch, clip: float, by: Multipliers | None = None
+) -> list[Layer]:
     """The sum over units of their gradients, each clipped to norm ``clip`` over all layers.
 
     A unit whose gradient is not finite counts as zero. Taking a unit out changes the sum by at
     most ``clip``, up to rounding.
     """
     found = [Layer(torch.zeros_like(one.weight), torch.zeros_like(one.bias)) for one in layers]
-    accumulate(found, clipped_flow(layers, batch, clip), 1.0)
+    accumulate(found, clipped_flow(layers, batch, clip, by), 1.0, by)
     return found
 
 
-def clipped_flow(layers: Sequence[Layer], batch: UnitBatch, clip: float) -> Flow:
-    """Inputs and rescaled deltas: their products, summed over rows, are ``clipped_sum``."""
+def unit_norms(layers: Sequence[Layer], batch: UnitBatch, by: Multipliers | None = None) -> Tensor:
+    """The norm of every unit's gradient over all layers, float64 (S, b)."""
+    return _unit_norms(_flow(layers, batch), batch, _squared(by, layers))
+
+
+def clipped_flow(
+    layers: Sequence[Layer], batch: UnitBatch, clip: float, by: Multipliers | None = None
+) -> Flow:
+    """Inputs and rescaled deltas: ``accumulate`` makes them ``clipped_sum``."""
     flow = _flow(layers, batch)
-    norms = _unit_norms(flow, batch, biased=len(layers) > 1)
+    norms = _unit_norms(flow, batch, _squared(by, layers))
     scale = _by_row((clip / (norms + NORM_MARGIN)).clamp_(max=1.0), batch, flow)
     if bool(norms.isfinite().all()):
         return Flow(flow.inputs, [delta.mul_(scale) for delta in flow.deltas])
@@ -89,21 +104,26 @@ def negatives_flow(layers: Sequence[Layer], rows: Tensor) -> Flow:
     return _pull_back(layers, inputs, delta)
 
 
-def accumulate(into: Sequence[Layer], flow: Flow, scale: float) -> None:
+def accumulate(
+    into: Sequence[Layer], flow: Flow, scale: float, by: Multipliers | None = None
+) -> None:
     """Add ``scale`` times the gradients summed over rows, in place.
 
     A network of one layer has no bias of its own, and its place stays as it is.
     """
-    for layer, a, delta in zip(into, flow.inputs, flow.deltas, strict=True):
+    factors = by or [(1.0, 1.0)] * len(into)
+    for layer, a, delta, (of_weight, of_bias) in zip(
+        into, flow.inputs, flow.deltas, factors, strict=True
+    ):
         weight, back = layer.weight.mT, delta.mT
         if a.ndim == 2:
             n_shadows, n_out, n_rows = back.shape
             found = back.reshape(n_shadows * n_out, n_rows) @ a
-            weight.add_(found.reshape(weight.shape), alpha=scale)
+            weight.add_(found.reshape(weight.shape), alpha=scale * of_weight)
         else:
-            weight.baddbmm_(back, a, alpha=scale)
+            weight.baddbmm_(back, a, alpha=scale * of_weight)
         if len(into) > 1:
-            layer.bias.add_(delta.sum(dim=1, keepdim=True), alpha=scale)
+            layer.bias.add_(delta.sum(dim=1, keepdim=True), alpha=scale * of_bias)
 
 
 def _flow(layers: Sequence[Layer], batch: UnitBatch) -> Flow:
@@ -164,14 +184,23 @@ def _by_row(factor: Tensor, batch: UnitBatch, flow: Flow) -> Tensor:
     return rows.to(flow.deltas[0].dtype)[..., None]
 
 
-def _unit_norms(flow: Flow, batch: UnitBatch, biased: bool) -> Tensor:
+def _squared(by: Multipliers | None, layers: Sequence[Layer]) -> list[tuple[float, float]]:
+    """Squares of the multipliers; that of a bias is 0 where there is none."""
+    biased = float(len(layers) > 1)
+    return [(s**2, b**2 * biased) for s, b in by or [(1.0, 1.0)] * len(layers)]
+
+
+def _unit_norms(flow: Flow, batch: UnitBatch, squared: Multipliers) -> Tensor:
     """The norm of every unit's gradient, float64 (S, b), from above where rounding matters."""
     first = batch.products if batch.products is not None else unit_products(batch.rows)
     if batch.rows.shape[2] > 1:
-        return _summed_norms(flow, first, batch, biased)
-    squares = (first[..., 0, 0] + biased) * _squares(flow.deltas[0])
-    for a, delta in zip(flow.inputs[1:], flow.deltas[1:], strict=True):
-        squares += (_squares(a) + biased) * _squares(delta)
+        return _summed_norms(flow, first, batch, squared)
+    (of_weight, of_bias), *others = squared
+    squares = (first[..., 0, 0] * of_weight + of_bias) * _squares(flow.deltas[0])
+    for a, delta, (of_weight, of_bias) in zip(
+        flow.inputs[1:], flow.deltas[1:], others, strict=True
+    ):
+        squares += (_squares(a) * of_weight + of_bias) * _squares(delta)
     return squares.sqrt_()
 
 
@@ -187,7 +216,7 @@ def _squares(vectors: Tensor) -> Tensor:
     return lengths.double().square_().add_(lost)
 
 
-def _summed_norms(flow: Flow, first: Tensor, batch: UnitBatch, biased: bool) -> Tensor:
+def _summed_norms(flow: Flow, first: Tensor, batch: UnitBatch, squared: Multipliers) -> Tensor:
     """The norm of the sum of each unit's rows, (S, b), plus what rounding may hide of it.
 
     Rows can cancel, and then neither this norm nor the sum itself is better than the precision
@@ -199,9 +228,11 @@ def _summed_norms(flow: Flow, first: Tensor, batch: UnitBatch, biased: bool) -> 
         return rows.reshape(*rows.shape[:-2], n_units, per_unit, rows.shape[-1])
 
     products = torch.zeros((), dtype=torch.float64, device=first.device)
-    for i, (a, delta) in enumerate(zip(flow.inputs, flow.deltas, strict=True)):
+    for i, (a, delta, (of_weight, of_bias)) in enumerate(
+        zip(flow.inputs, flow.deltas, squared, strict=True)
+    ):
         own = unit_products(by_unit(a)) if i else first
-        products = products + (own + biased) * unit_products(by_unit(delta))
+        products = products + (own * of_weight + of_bias) * unit_products(by_unit(delta))
     lengths = products.diagonal(dim1=-2, dim2=-1).sqrt().sum(dim=-1)
     hidden = 64 * torch.finfo(torch.float64).eps * lengths.square()
     lost = 8 * torch.finfo(flow.deltas[0].dtype).eps * lengths

@@ -11,6 +11,11 @@ The unit is what is clipped: all rows of one patient together. What depends on a
 the clipped sum alone; sampling rate, batch of public rows and divisor are public constants, and an
 empty batch is a step like any other. So each step is a Poisson-subsampled Gaussian of sensitivity
 ``clip`` under add/remove of a unit, and under zero-out.
+
+Under the spectral parametrisation all of this happens to V, where weights are ``W = s V`` and every
+s is a public number of the layer's shape: gradients of V are clipped and noised, at one clip norm
+and one rate. The mechanism, its sensitivity and its accounting stay as they are; W is computed from
+V. What changes is that the norms of gradients no longer grow with the width.
 """
 
 import itertools
@@ -27,14 +32,16 @@ from curation_audit.streams import ShadowStreams
 from curation_audit.training.device import torch_dtype
 from curation_audit.training.dp_batches import PaddedUnits, UnitTable
 from curation_audit.training.dp_gradients import (
+    Multipliers,
     UnitBatch,
     accumulate,
     clipped_flow,
     negatives_flow,
 )
 from curation_audit.training.dp_noise import SecretRandomness
-from curation_audit.training.mlp import Layer, initial_layers
+from curation_audit.training.mlp import Layer, WidthRule
 from curation_audit.training.poisson import poisson_batches
+from curation_audit.training.spectral import PARAMETRIZATIONS, Parametrization, multipliers
 from curation_audit.types import Features, Inclusion
 
 __all__ = ["DpSgdSettings", "PaddedUnits", "SecretRandomness", "fit_dp_sgd"]
@@ -55,7 +62,7 @@ class DpSgdSettings:
     ``public_batch`` rows of the pool enter a step, None for all; ``outputs`` is 1 for a scorer
     (one logit) or the number of classes; ``average`` returns the mean of the second half of the
     iterates. A network without ``hidden`` layers starts at zero and has no bias: give it a column
-    of ones.
+    of ones. ``parametrization``: what is trained, the weights or their spectral coordinates.
     """
 
     steps: int
@@ -70,6 +77,7 @@ class DpSgdSettings:
     outputs: int = 1
     public_batch: int | None = None
     average: bool = False
+    parametrization: Parametrization = "standard"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -90,10 +98,20 @@ class DpSgdSettings:
         for name in ("noise_multiplier", "l2"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative.")
+        if self.parametrization not in PARAMETRIZATIONS:
+            raise ValueError(f"parametrization must be one of {', '.join(PARAMETRIZATIONS)}.")
+        if self.parametrization == "spectral" and not self.hidden:
+            raise ValueError("parametrization: spectral needs hidden layers.")
 
     @property
     def last_noise(self) -> float:
-        """The standard deviation of the last step's noise on each weight that is returned."""
+        """The standard deviation of the last step's noise on each weight that is returned.
+
+        Raises:
+            ValueError: under the spectral parametrisation, where layers differ in it.
+        """
+        if self.parametrization == "spectral":
+            raise ValueError("under parametrization: spectral every layer has noise of its own.")
         return self.learning_rate * self.noise_of_step / self.n_averaged
 
     @property
@@ -109,6 +127,13 @@ class DpSgdSettings:
     def widths(self, n_features: int) -> tuple[int, ...]:
         """The width of every layer, the input's first."""
         return (n_features, *self.hidden, self.outputs)
+
+    def multipliers(self, n_features: int) -> Multipliers | None:
+        """The numbers s of ``W = s V``, of weight and bias by layer; ``None`` where s is one."""
+        if self.parametrization == "standard":
+            return None
+        flat = multipliers(self.widths(n_features))
+        return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +176,11 @@ def fit_dp_sgd(
     secret = secret or SecretRandomness.of_streams(streams, device)
     pool = torch.as_tensor(public, dtype=torch_dtype(units.features), device=device)
     widths = settings.widths(pool.shape[1])
-    weights = _initial(widths, streams, pool) if start is None else _flat(start, widths, pool)
+    seen = _initial(settings, streams, pool) if start is None else _flat(start, widths, pool)
+    spread = _spread(settings, pool)
+    weights = seen if spread is None else seen / spread
     velocity, noise, total = (torch.zeros_like(weights) for _ in range(3))
-    parts = _parts(weights, velocity, units, settings)
+    parts = _parts(seen, velocity, units, settings)
     batches = _batches(UnitTable.of_units(units, device), held, settings, secret, parts)
     negatives = _public_rows(pool, settings, streams)
     for step, (private, rows) in enumerate(zip(batches, negatives, strict=True)):
@@ -165,23 +192,26 @@ def fit_dp_sgd(
             _add_gradients(part, pieces, rows, settings)
         velocity.add_(weights, alpha=settings.l2)
         weights.add_(velocity, alpha=-settings.learning_rate)
+        if spread is not None:
+            torch.mul(weights, spread, out=seen)
         if settings.average and step >= settings.steps - settings.n_averaged:
-            total.add_(weights, alpha=1 / settings.n_averaged)
-    return _as_layers(total if settings.average else weights, widths)
+            total.add_(seen, alpha=1 / settings.n_averaged)
+    return _as_layers(total if settings.average else seen, widths)
 
 
 def _add_gradients(
     part: _Part, private: Iterable[UnitBatch], public: Tensor, settings: DpSgdSettings
 ) -> None:
     """Add what the rows of a step ask of some shadows to their velocities."""
+    by = settings.multipliers(part.layers[0].weight.shape[1])
     for batch in private:
-        flow = clipped_flow(part.layers, batch, settings.clip)
-        accumulate(part.moving, flow, 1 / settings.expected_units)
+        flow = clipped_flow(part.layers, batch, settings.clip, by)
+        accumulate(part.moving, flow, 1 / settings.expected_units, by)
     n_rows, width = len(public), len(part.layers[0].weight) * sum(settings.widths(0))
     size = max(ROWS_AT_ONCE, AT_ONCE[public.device.type] // width)
     for start in range(0, n_rows, size):
         flow = negatives_flow(part.layers, public[start : start + size])
-        accumulate(part.moving, flow, 1 / n_rows)
+        accumulate(part.moving, flow, 1 / n_rows, by)
 
 
 def _parts(
@@ -219,12 +249,28 @@ def _as_layers(flat: Tensor, widths: tuple[int, ...]) -> list[Layer]:
     return layers
 
 
-def _initial(widths: tuple[int, ...], streams: ShadowStreams, like: Tensor) -> Tensor:
-    """Initial weights (S, P): zero without hidden layers, else He-normal with biases of zero."""
-    n_shadows = len(streams.shadows)
+def _spread(settings: DpSgdSettings, pool: Tensor) -> Tensor | None:
+    """The multiplier of every number of a network, (P,), or ``None``."""
+    n_features = pool.shape[1]
+    by = settings.multipliers(n_features)
+    if by is None:
+        return None
+    shapes = itertools.pairwise(settings.widths(n_features))
+    parts = [
+        pool.new_full((size,), s)
+        for (i, o), (of_weight, of_bias) in zip(shapes, by, strict=True)
+        for size, s in ((i * o, of_weight), (o, of_bias))
+    ]
+    return torch.cat(parts)
+
+
+def _initial(settings: DpSgdSettings, streams: ShadowStreams, like: Tensor) -> Tensor:
+    """Initial weights (S, P): zero without hidden layers, else normal with biases of zero."""
+    widths, n_shadows = settings.widths(like.shape[1]), len(streams.shadows)
     if len(widths) == 2:
         return like.new_zeros((n_shadows, widths[0] * widths[1]))
-    layers = initial_layers(widths, streams.generators("dp_sgd/weights"), like)
+    rule = WidthRule(parametrization=settings.parametrization)
+    layers = rule.initial(widths, streams.generators("dp_sgd/weights"), like)
     return _flat(layers, widths, like)
 
 

@@ -1,5 +1,6 @@
 """S networks of one kind, trained in step: the rows, the loop over batches, early stopping."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from curation_audit.training.optimisers import Parameters, start
 from curation_audit.training.recipe import Recipe
+from curation_audit.training.spectral import Scale
 from curation_audit.types import Indices, Mask
 
 ROWS_PER_PIECE = 256
@@ -78,6 +80,7 @@ def train_in_step(
     orders: Indices,
     recipe: Recipe,
     validation: Validation | None = None,
+    scales: Sequence[Scale] | None = None,
 ) -> Trained:
     """Train all shadows in step.
 
@@ -88,6 +91,7 @@ def train_in_step(
         orders: int64 (epochs, S, k_max): each shadow's order of its rows, by epoch.
         recipe: batches, optimiser and learning rates.
         validation: rows to stop early by; a shadow that has stopped rests.
+        scales: what multiplies the recipe's numbers at each parameter, if anything does.
 
     A shadow with fewer rows has fewer batches in an epoch and rests in the others.
     """
@@ -95,7 +99,7 @@ def train_in_step(
     shadow = torch.arange(len(index), device=rows.device)[:, None]
     counts = torch.as_tensor(examples.real, dtype=rows.dtype, device=rows.device)
     running = torch.ones(len(index), dtype=torch.bool, device=rows.device)
-    optimiser = start(recipe, parameters)
+    optimiser = start(recipe, parameters, scales)
     best = None if validation is None else Best(validation, Trained(parameters, networks.state()))
     for epoch, order in enumerate(torch.as_tensor(orders, device=rows.device)):
         for begin in range(0, order.shape[1], recipe.batch_size):

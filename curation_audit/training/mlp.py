@@ -5,16 +5,26 @@ up the same whatever else is trained beside it.
 """
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from curation_audit import checks
 from curation_audit.training.in_step import Examples, Trained, Validation, train_in_step
 from curation_audit.training.mlp_in_cache import Dense, SharedRows, train_in_cache
 from curation_audit.training.optimisers import Parameters
 from curation_audit.training.recipe import Recipe
+from curation_audit.training.spectral import (
+    BASE_WIDTH,
+    PARAMETRIZATIONS,
+    Parametrization,
+    Scale,
+    initial_sd,
+    layer_scales,
+)
 from curation_audit.types import Indices, Mask
 
 
@@ -26,12 +36,20 @@ class Layer:
     bias: Tensor
 
 
+def he_sd(inputs: int, outputs: int) -> float:  # noqa: ARG001 - a rule knows both
+    """The standard deviation of He-normal weights."""
+    return float(np.sqrt(2 / inputs))
+
+
 def initial_layers(
-    widths: tuple[int, ...], generators: list[np.random.Generator], like: Tensor
+    widths: tuple[int, ...],
+    generators: list[np.random.Generator],
+    like: Tensor,
+    sd: Callable[[int, int], float] = he_sd,
 ) -> list[Layer]:
-    """He-normal weights and zero biases for layers ``widths[0] -> widths[1] -> ...``."""
+    """Normal weights and zero biases for layers ``widths[0] -> widths[1] -> ...``."""
     per_shadow = [
-        [rng.standard_normal((i, o)) * np.sqrt(2 / i) for i, o in itertools.pairwise(widths)]
+        [rng.standard_normal((i, o)) * sd(i, o) for i, o in itertools.pairwise(widths)]
         for rng in generators
     ]
     return [
@@ -110,7 +128,43 @@ def as_layers(parameters: Parameters) -> list[Layer]:
     return [Layer(*pair) for pair in zip(parameters[::2], parameters[1::2], strict=True)]
 
 
-def train(layers: list[Layer], examples: Examples, orders: Indices, recipe: Recipe) -> list[Layer]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WidthRule:
+    """How initial weights and rates follow from widths: of ``standard`` they do not but by He.
+
+    ``spectral``: the recipe's rate is that of a network whose hidden layers are ``base_width``
+    wide, and holds at every width; see ``training.spectral``.
+    """
+
+    parametrization: Parametrization = "standard"
+    base_width: int = BASE_WIDTH
+
+    def __post_init__(self) -> None:
+        """Check the word and the number."""
+        checks.one_of("train.parametrization", self.parametrization, PARAMETRIZATIONS)
+        checks.positive(base_width=self.base_width)
+
+    def initial(
+        self, widths: tuple[int, ...], generators: list[np.random.Generator], like: Tensor
+    ) -> list[Layer]:
+        """As ``initial_layers``."""
+        sd = he_sd if self.parametrization == "standard" else initial_sd
+        return initial_layers(widths, generators, like, sd)
+
+    def scales(self, recipe: Recipe, widths: tuple[int, ...]) -> tuple[Scale, ...] | None:
+        """Of weights and biases in turn; ``None`` where nothing is scaled."""
+        if self.parametrization == "standard":
+            return None
+        return layer_scales(recipe.optimiser, widths, self.base_width)
+
+
+def train(
+    layers: list[Layer],
+    examples: Examples,
+    orders: Indices,
+    recipe: Recipe,
+    scales: Sequence[Scale] | None = None,
+) -> list[Layer]:
     """Train all shadows.
 
     Args:
@@ -118,8 +172,11 @@ def train(layers: list[Layer], examples: Examples, orders: Indices, recipe: Reci
         examples: every shadow's rows; padding never counts.
         orders: int64 (epochs, S, k_max): each shadow's own rows come first in it, in fresh order.
         recipe: batches, optimiser and learning rates.
+        scales: as ``train_in_step``.
     """
-    trained = train_perceptrons(Perceptrons(), as_parameters(layers), examples, orders, recipe)
+    trained = train_perceptrons(
+        Perceptrons(), as_parameters(layers), examples, orders, recipe, scales=scales
+    )
     return as_layers(trained.parameters)
 
 
@@ -130,13 +187,15 @@ def train_perceptrons(
     orders: Indices,
     recipe: Recipe,
     validation: Validation | None = None,
+    scales: Sequence[Scale] | None = None,
 ) -> Trained:
     """As ``train_in_step``, and to its result: on a CPU some networks at a time, in its cache.
 
-    There each network's real rows have to come first in its orders.
+    There each network's real rows have to come first in its orders. Muon knows no cache.
     """
-    if validation is not None or examples.rows.device.type != "cpu":
-        return train_in_step(networks, parameters, examples, orders, recipe, validation)
+    in_cache = examples.rows.device.type == "cpu" and recipe.optimiser != "muon"
+    if validation is not None or not in_cache:
+        return train_in_step(networks, parameters, examples, orders, recipe, validation, scales)
     found = train_in_cache(
         [Dense(one.weight.numpy(), one.bias.numpy()) for one in as_layers(parameters)],
         SharedRows(
@@ -147,6 +206,7 @@ def train_perceptrons(
         ),
         orders,
         recipe,
+        scales,
     )
     parts = (torch.from_numpy(part) for one in found for part in (one.weight, one.bias))
     return Trained(tuple(parts), networks.state())

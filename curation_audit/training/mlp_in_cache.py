@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from curation_audit.training.recipe import Recipe
+from curation_audit.training.spectral import Scale
 from curation_audit.types import Features, Indices
 
 BYTES_IN_CACHE: Final = 2**21
@@ -43,7 +44,11 @@ class SharedRows:
 
 
 def train_in_cache(
-    layers: Sequence[Dense], rows: SharedRows, orders: Indices, recipe: Recipe
+    layers: Sequence[Dense],
+    rows: SharedRows,
+    orders: Indices,
+    recipe: Recipe,
+    scales: Sequence[Scale] | None = None,
 ) -> list[Dense]:
     """Train all networks.
 
@@ -52,7 +57,8 @@ def train_in_cache(
         rows: of all networks, in the layers' dtype.
         orders: int64 (epochs, S, k_max): each network's order of its rows, by epoch; what does
             not count comes last.
-        recipe: batches, optimiser and learning rates. It is not stopped early.
+        recipe: batches, optimiser (sgd or adamw) and learning rates. It is not stopped early.
+        scales: of weights and biases in turn, as for ``train_in_step``.
     """
     if rows.place.size and not 0 <= rows.place.min() <= rows.place.max() < len(rows.features):
         raise ValueError(f"place must be within the {len(rows.features)} rows.")
@@ -68,6 +74,7 @@ def train_in_cache(
         few = _Few(
             [Dense(one.weight[mine], one.bias[mine]) for one in layers],
             recipe,
+            scales,
             most=min(recipe.batch_size, int(rows.sizes[mine].max())),
         )
         with np.errstate(over="ignore", invalid="ignore"):  # training that diverges ends in NaN
@@ -114,7 +121,9 @@ class _Few:
     ``inner`` are weights (n, i + 1, o) with the bias last, ``last`` (n, C, i), ``bias`` (n, C, 1).
     """
 
-    def __init__(self, layers: Sequence[Dense], recipe: Recipe, most: int) -> None:
+    def __init__(
+        self, layers: Sequence[Dense], recipe: Recipe, scales: Sequence[Scale] | None, most: int
+    ) -> None:
         *inner, last = layers
         self.inner = [np.concatenate([one.weight, one.bias], axis=1) for one in inner]
         self.last = np.ascontiguousarray(last.weight.transpose(0, 2, 1))
@@ -122,7 +131,9 @@ class _Few:
         self.parameters = [*self.inner, self.last, self.bias]
         self.gradients = [np.empty_like(one) for one in self.parameters]
         kind = _Momentum if recipe.optimiser == "sgd" else _AdamW
-        self.optimiser = kind(recipe, self.parameters)
+        inputs = [one.shape[1] - 1 for one in self.inner]
+        factors = None if scales is None else _factors(scales, inputs, self.last.dtype)
+        self.optimiser = kind(recipe, self.parameters, factors)
         shape, like = (len(self.last), most), self.last.dtype
         # with their ones, but for what enters the last layer
         self.inputs = [np.ones((*shape, one.shape[1]), like) for one in self.inner]
@@ -185,14 +196,43 @@ class _Few:
             np.matmul(inputs[i].transpose(0, 2, 1), delta, out=found[i])
 
 
+@dataclass(frozen=True, slots=True)
+class _Factors:
+    """Scales beside the parameters of ``_Few``: columns (i + 1, 1) or (1, 1); decay with its rate.
+
+    Ones change nothing, to the bit.
+    """
+
+    rate: list[Features]
+    decay: list[Features]
+    epsilon: list[Features]
+
+
+def _factors(scales: Sequence[Scale], inputs: list[int], like: np.dtype) -> _Factors:
+    """Of weights and biases in turn; inner layers of ``inputs`` hold their bias as a last row."""
+
+    def beside(numbers: list[float]) -> list[Features]:
+        pairs = zip(numbers[:-2:2], numbers[1:-2:2], inputs, strict=True)
+        inner = [np.array([[weight]] * i + [[bias]], like) for weight, bias, i in pairs]
+        return [*inner, *(np.array([[one]], like) for one in numbers[-2:])]
+
+    return _Factors(
+        beside([one.rate for one in scales]),
+        beside([one.rate * one.decay for one in scales]),
+        beside([one.epsilon for one in scales]),
+    )
+
+
 class _Momentum:
     """As ``optimisers.MomentumSgd``; the velocity is kept times the rate, which saves a pass.
 
     ``scale`` comes before every ``step``, with its rate: a new rate rescales the velocity.
     """
 
-    def __init__(self, recipe: Recipe, parameters: list[Features]) -> None:
-        self.recipe, self.rate = recipe, recipe.rate(0)
+    def __init__(
+        self, recipe: Recipe, parameters: list[Features], factors: _Factors | None
+    ) -> None:
+        self.recipe, self.rate, self.factors = recipe, recipe.rate(0), factors
         self.velocity = [np.zeros_like(one) for one in parameters]
         self.room = [np.empty_like(one) for one in parameters] if recipe.weight_decay else None
 
@@ -208,13 +248,16 @@ class _Momentum:
         self, who: slice, parameters: list[Features], gradients: list[Features], rate: float
     ) -> None:
         """Move some networks, in place."""
+        decay = None if self.factors is None else self.factors.decay
         for i, (whole, gradient) in enumerate(zip(parameters, gradients, strict=True)):
             velocity, weight = self.velocity[i][who], whole[who]
             velocity *= self.recipe.momentum
+            if self.factors is not None:
+                gradient[who] *= self.factors.rate[i]
             velocity += gradient[who]
             if self.room is not None:
-                room = self.room[i][who]
-                np.multiply(weight, rate * self.recipe.weight_decay, out=room)
+                room, own = self.room[i][who], rate * self.recipe.weight_decay
+                np.multiply(weight, own if decay is None else own * decay[i], out=room)
                 velocity += room
             weight -= velocity
 
@@ -222,8 +265,12 @@ class _Momentum:
 class _AdamW:
     """As ``optimisers.AdamW``."""
 
-    def __init__(self, recipe: Recipe, parameters: list[Features]) -> None:
-        self.recipe = recipe
+    def __init__(
+        self, recipe: Recipe, parameters: list[Features], factors: _Factors | None
+    ) -> None:
+        self.recipe, like = recipe, parameters[0].dtype
+        ones = [np.ones((1, 1), like)] * len(parameters)
+        self.factors = factors or _Factors(ones, ones, ones)
         self.mean, self.square, self.room = (
             [np.zeros_like(one) for one in parameters] for _ in range(3)
         )
@@ -237,7 +284,7 @@ class _AdamW:
         self, who: slice, parameters: list[Features], gradients: list[Features], rate: float
     ) -> None:
         """Move some networks, in place."""
-        (beta_1, beta_2), recipe = self.recipe.betas, self.recipe
+        (beta_1, beta_2), recipe, factors = self.recipe.betas, self.recipe, self.factors
         self.n_steps[who] += 1
         like = parameters[0].dtype
         of_mean = (rate / (1 - beta_1 ** self.n_steps[who])).astype(like)
@@ -254,9 +301,9 @@ class _AdamW:
             square += gradient
             np.sqrt(square, out=room)
             room *= of_square
-            room += recipe.epsilon
+            room += recipe.epsilon * factors.epsilon[i]
             np.divide(mean, room, out=room)
-            room *= of_mean
+            room *= of_mean * factors.rate[i]
             if recipe.weight_decay:
-                weight *= 1 - rate * recipe.weight_decay
+                weight *= 1 - rate * recipe.weight_decay * factors.decay[i]
             weight -= room

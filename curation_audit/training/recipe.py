@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, TypeAlias
 
 from curation_audit import checks
 
-OptimiserName: TypeAlias = Literal["sgd", "adamw"]
+OptimiserName: TypeAlias = Literal["sgd", "adamw", "muon"]
 ScheduleName: TypeAlias = Literal["constant", "cosine", "linear", "step"]
-OPTIMISERS: tuple[OptimiserName, ...] = ("sgd", "adamw")
+OPTIMISERS: tuple[OptimiserName, ...] = ("sgd", "adamw", "muon")
 SCHEDULES: tuple[ScheduleName, ...] = ("constant", "cosine", "linear", "step")
 MOMENTUM = 0.9
 
@@ -37,10 +37,11 @@ class Recipe:
     """Training by the mean cross-entropy of batches; models add what they are made of.
 
     ``sgd`` takes ``momentum``, and ``weight_decay`` is added to its gradient; ``adamw`` (Loshchilov
-    & Hutter 2019) has torch's betas and epsilon, and weights decay by themselves. The rate is
-    fixed within an epoch: after ``warmup`` epochs of a linear rise it stays (``constant``), falls
-    to 0 by half a cosine wave or by a line, or falls to ``step_factor`` of itself every
-    ``step_epochs``.
+    & Hutter 2019) has torch's betas and epsilon, and weights decay by themselves; ``muon`` moves
+    every matrix by its orthogonalised Nesterov ``momentum``, and weights decay by themselves, too.
+    The rate is fixed within an epoch: after ``warmup`` epochs of a linear rise it stays
+    (``constant``), falls to 0 by half a cosine wave or by a line, or falls to ``step_factor`` of
+    itself every ``step_epochs``.
     """
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)

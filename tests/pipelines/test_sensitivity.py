@@ -151,6 +151,12 @@ GRADIENTS = {
     ),
 }
 GRADIENTS["perceptron"] = dataclasses.replace(GRADIENTS["perceptron"], mechanism="dp_sgd")
+GRADIENTS["spectral perceptron"] = dataclasses.replace(
+    GRADIENTS["perceptron"],
+    settings=dataclasses.replace(
+        GRADIENTS["perceptron"].settings, parametrization="spectral", learning_rate=0.3
+    ),
+)
 
 
 def clipped_gradients(
@@ -168,7 +174,8 @@ def clipped_gradients(
         layers.append(Layer(weight, bias.double()))
     total = 0.0
     for batch in table.everyone(held[None], 3):
-        sums = dp_gradients.clipped_sum(layers, batch, scorer.settings.clip)
+        by = scorer.settings.multipliers(embedded.shape[1])
+        sums = dp_gradients.clipped_sum(layers, batch, scorer.settings.clip, by)
         parts = [part for layer in sums for part in (layer.weight, layer.bias)]
         total = total + torch.cat([part.flatten() for part in parts]).numpy()
     return np.asarray(total)

@@ -14,8 +14,17 @@ from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, S
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.releases.public_maps import MeanMap
 from curation_audit.training.dp_sgd import DpSgdSettings
+from curation_audit.training.spectral import (
+    BASE_WIDTH,
+    DP_WIDTH_EXPONENT,
+    Parametrization,
+    dp_rate,
+)
 from curation_audit.types import Features
 
+IN_COORDINATES = (
+    "; gradients are of V, where a layer's weights are s V and s is a public number of its shape"
+)
 LARGEST_CURVATURE = 0.25  # of the logistic loss, per squared length of a row
 
 
@@ -28,7 +37,9 @@ class DpSgd:
     ``precondition``: rows are whitened by the pool's covariance first, which is public, so that few
     steps suffice. ``expected_units``: what sums are divided by; by default the sampling rate times
     the number of units where that is public, else it must be given. ``hidden``: widths of hidden
-    layers; none is logistic regression.
+    layers; none is logistic regression. ``parametrization: spectral``: clip and rate hold at every
+    width; ``learning_rate`` is then that of ``base_width``, and falls by the ratio of the widest
+    layer to it to the power of ``width_exponent``, which was fitted on one public task.
     """
 
     name: ClassVar[str] = "dp_sgd"
@@ -43,6 +54,9 @@ class DpSgd:
     public_batch: int | None = None
     expected_units: float | None = None
     average: bool = False
+    parametrization: Parametrization = "standard"
+    base_width: int = BASE_WIDTH
+    width_exponent: float = DP_WIDTH_EXPONENT
 
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """Calibrate the noise multiplier."""
@@ -55,7 +69,10 @@ class DpSgd:
         scorer = PrivateClassifier(
             settings=settings, adjacency_of_claim=site.adjacency, map=public, device=site.device
         )
-        return ScorerPart(scorer=scorer, event=event, sensitivity=self.argument(self.clip))
+        argument = self.argument(self.clip)
+        if self.parametrization == "spectral":
+            argument += IN_COORDINATES
+        return ScorerPart(scorer=scorer, event=event, sensitivity=argument)
 
     def calibrated(
         self,
@@ -113,17 +130,28 @@ class DpSgd:
                 clip=self.clip,
                 noise_multiplier=noise_multiplier,
                 expected_units=expected,
-                learning_rate=_safe_rate(pool, self.l2)
-                if self.learning_rate is None
-                else self.learning_rate,
+                learning_rate=self._rate(pool),
                 momentum=self.momentum,
                 l2=self.l2,
                 hidden=self.hidden,
                 public_batch=self.public_batch,
                 average=self.average,
+                parametrization=self.parametrization,
             )
         except ValueError as error:
             raise SettingError(PATH, str(error).rstrip(".")) from None
+
+    def _rate(self, pool: Features | None) -> float:
+        if self.parametrization == "standard":
+            return _safe_rate(pool, self.l2) if self.learning_rate is None else self.learning_rate
+        if self.learning_rate is None:
+            raise SettingError(
+                f"{PATH}.learning_rate",
+                "is missing, and parametrization: spectral has no default",
+                "tune it on public rows at base_width: curation-audit tune",
+            )
+        widest = max(self.hidden, default=self.base_width)
+        return dp_rate(self.learning_rate, widest, self.base_width, self.width_exponent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,13 @@ from curation_audit.training.device import resolve_device
 from curation_audit.training.in_step import Examples
 from curation_audit.training.mlp import (
     Layer,
+    WidthRule,
     forward,
-    initial_layers,
     row_orders,
     train,
 )
 from curation_audit.training.recipe import Recipe
+from curation_audit.training.spectral import BASE_WIDTH, PARAMETRIZATIONS, Parametrization
 from curation_audit.types import Features, Inclusion, Indices, Labels, Mask, Scores
 
 MOST_NUMBERS = 2**25  # of row orders, and of activations, at a time
@@ -35,6 +36,8 @@ class MlpClassifier:
     Trained by momentum SGD on the mean cross-entropy of each batch; initial weights and orders of
     rows come from the curation's own stream. ``background`` as for ``classifier``: SGD sees as
     many pool rows as there are, so that fewer of them make the classes more alike in size.
+    ``parametrization: spectral`` makes ``learning_rate`` that of hidden layers ``base_width`` wide,
+    which then serves every width.
     """
 
     name: ClassVar[str] = "mlp_classifier"
@@ -47,6 +50,8 @@ class MlpClassifier:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     background: Literal["all"] | int = "all"
+    parametrization: Parametrization = "standard"
+    base_width: int = BASE_WIDTH
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -61,6 +66,22 @@ class MlpClassifier:
         for width in self.hidden:
             checks.positive(hidden=width)
         check_background(self.background)
+        checks.one_of("curate.scorer.parametrization", self.parametrization, PARAMETRIZATIONS)
+        self.rule()
+
+    def rule(self) -> WidthRule:
+        """How initial weights and rates follow from the widths."""
+        return WidthRule(parametrization=self.parametrization, base_width=self.base_width)
+
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
 
     def embed(self, features: Features, labels: Labels | None = None) -> Features:
         """The features."""
@@ -83,18 +104,10 @@ class MlpClassifier:
         design = torch.as_tensor(rows, device=resolve_device(self.device))
         is_private = torch.arange(len(rows), device=design.device) < len(private)
         targets = torch.stack([~is_private, is_private], dim=1).to(design.dtype)
-        initial = initial_layers(
-            (rows.shape[1], *self.hidden, 2), streams.generators("initial weights"), design
-        )
+        rule, recipe, widths = self.rule(), self.recipe(), (rows.shape[1], *self.hidden, 2)
+        initial = rule.initial(widths, streams.generators("initial weights"), design)
         generators = streams.generators("row order")
         step = max(1, MOST_NUMBERS // (self.epochs * len(rows)))
-        recipe = Recipe(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
         every = torch.arange(len(rows), device=design.device)
         chunks = [
             train(
@@ -102,6 +115,7 @@ class MlpClassifier:
                 Examples(design, targets, every.expand(len(some), -1), some),
                 orders_among(some, self.epochs, generators[at : at + step]),
                 recipe,
+                rule.scales(recipe, widths),
             )
             for at, some in ((at, real[at : at + step]) for at in range(0, len(real), step))
         ]

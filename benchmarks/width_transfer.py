@@ -1,0 +1,63 @@
+"""Does a learning rate that was tuned on a narrow network serve a wide one? By parametrisation.
+
+Perceptrons of two hidden layers on 1,792 rows of digits, 84 steps of 128 rows, cosine; the best
+rate of each width by a parabola through octaves, from two networks a width. One thread.
+
+    python -m benchmarks.width_transfer [--optimiser adamw] [--widths 64,128,256,512,1024,2048]
+"""
+
+import argparse
+import time
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from curation_audit.training.device import one_thread
+from curation_audit.training.mlp import WidthRule
+from curation_audit.training.recipe import OPTIMISERS, Recipe
+from curation_audit.training.spectral import PARAMETRIZATIONS
+from curation_audit.training.widths import PublicTask, Trial, lr_transfer_check
+
+N_ROWS = 1792
+OCTAVES = {"sgd": (-8, 1), "adamw": (-11, -1), "muon": (-8, 0)}
+
+
+def digits() -> PublicTask:
+    """Images with pixels from 0 to 1."""
+    found = load_digits()
+    return PublicTask(
+        features=(found.data[:N_ROWS] / 16).astype(np.float32),
+        labels=found.target[:N_ROWS],
+        n_classes=10,
+    )
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--optimiser", choices=OPTIMISERS, default="adamw")
+    parser.add_argument("--widths", default="64,128,256,512,1024,2048")
+    asked = parser.parse_args()
+    widths = [int(one) for one in asked.widths.split(",")]
+    rates = [2.0**k for k in range(*OCTAVES[asked.optimiser])]
+    recipe = Recipe(
+        epochs=6, batch_size=128, optimiser=asked.optimiser, weight_decay=0.0, schedule="cosine"
+    )
+    for name in PARAMETRIZATIONS:
+        begin = time.perf_counter()
+        trial = Trial(recipe=recipe, rule=WidthRule(parametrization=name), networks=2)
+        with one_thread():
+            found = lr_transfer_check(digits(), widths, rates, trial)
+        mean = found.losses.mean(axis=2)
+        tuned = int(mean[0].argmin())
+        slope = found.slope
+        print(f"{asked.optimiser}, {name}: {time.perf_counter() - begin:.0f} s")
+        print("  best log2 rate by width", np.round(found.best().mean(axis=1), 2))
+        print(f"  drift {found.drift:.2f} octaves; slope {slope.value:.3f}", end=" ")
+        print(f"({slope.low:.3f} to {slope.high:.3f}); at the edge: {found.at_edge}")
+        print(f"  widest: loss at its best {mean[-1].min():.4f}", end=", ")
+        print(f"at the narrowest one's best {mean[-1, tuned]:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
