@@ -139,9 +139,10 @@ def protection_lines(protection: Mapping[str, Any] | None) -> Iterator[str]:
     spent = "no noise" if epsilon is None else f"epsilon {epsilon:.4g}"
     at = "" if epsilon is None else f" at delta {protection['delta']:g}"
     stamp = "ABLATION, " if protection["ablation"] else ""
+    covers = "nothing" if epsilon is None else ", ".join(protection["covers"])
     yield (
         f"protection: {stamp}{protection['mechanism']}, {spent}{at}, {protection['adjacency']}, "
-        f"unit {protection['unit']}; covers {', '.join(protection['covers']) or 'nothing'}"
+        f"unit {protection['unit']}; covers {covers}"
     )
     for note in protection["notes"]:
         yield f"note: {note}"

@@ -325,7 +325,6 @@ def _jointly(protected: Protected, told: FineTuning, event: Event | None) -> Pro
         own,
         mechanism=f"{own.mechanism}, then fine-tuning",
         epsilon=told.joint_epsilon,
-        covers=own.covers if told.joint_epsilon is not None else (),
         events=events,
         coded_events=coded,
         sensitivities=(*own.sensitivities, told.sensitivity),
