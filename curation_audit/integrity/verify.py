@@ -31,11 +31,13 @@ UNSIGNED: Final = "integrity only, signer unknown (--key pins the signer)"
 class Checked:
     """What was looked at, and what it came to.
 
-    ``pinned``: the id of the key that was given. ``unsigned``: what may be said at most without.
+    ``pinned``: the id of the key that was given. ``what``: what it vouches for, with its place.
+    ``unsigned``: what may be said at most without.
     """
 
     findings: tuple[Finding, ...]
     pinned: str | None
+    what: str
     unsigned: str = UNSIGNED
 
     @property
@@ -53,6 +55,7 @@ class Checked:
         """One line; without a pinned key nobody is vouched for, whatever fits."""
         n_open = sum(one.status == "not checked" for one in self.findings)
         beyond = f"; {n_open} things could not be checked" if n_open else ""
+        beyond = f" ({self.what}){beyond}"
         if self.failures:
             return f"FAILED: {len(self.failures)} of {len(self.findings)} checks{beyond}"
         if self.pinned is None:
@@ -64,31 +67,57 @@ def verify_run(run: Path, key: "Ed25519PublicKey | None") -> Checked:
     """Check a run folder, or its release folder alone.
 
     Raises:
-        InputError: where there is no release.
+        InputError: where there is no release, or more than one.
     """
-    release = release_of(run)
+    return verify_release(release_of(run), key)
+
+
+def verify_release(folder: Path, key: "Ed25519PublicKey | None") -> Checked:
+    """Check the folder that holds a report, and no other.
+
+    Raises:
+        InputError: for a link, or where there is no report.
+    """
+    release = _no_link(folder)
     findings = list(guarded("signature", partial(check_signed, release, key)))
     findings += guarded("report", partial(_report, release))
-    return concluded(findings, key)
+    return concluded(findings, key, f"the release folder {release}")
 
 
-def concluded(findings: Sequence[Finding], key: "Ed25519PublicKey | None") -> Checked:
-    """The findings with the key that was pinned."""
-    return Checked(findings=tuple(findings), pinned=None if key is None else key_id(key))
+def concluded(findings: Sequence[Finding], key: "Ed25519PublicKey | None", what: str) -> Checked:
+    """The findings with the key that was pinned, and what it vouches for."""
+    pinned = None if key is None else key_id(key)
+    return Checked(findings=tuple(findings), pinned=pinned, what=what)
 
 
 def release_of(run: Path) -> Path:
     """The release folder of a run folder, or the release folder itself.
 
     Raises:
-        InputError: where there is none.
+        InputError: where there is none; or both, of which a reader may open either.
     """
-    for folder in (run / "release", run):
-        if (folder / "report.json").exists():
-            if folder.is_symlink() or (folder / "report.json").is_symlink():
-                raise InputError(str(folder), "is a link", "name the folder itself")
-            return folder
-    raise InputError(str(run), "found no release/report.json", "name a run folder or its release")
+    found = [folder for folder in (run, run / "release") if holds(folder, "report.json")]
+    if not found:
+        hint = "name a run folder or its release"
+        raise InputError(str(run), "found no release/report.json", hint)
+    if len(found) > 1:
+        hint = "one of them is not this run's: name the report.json that is meant"
+        raise InputError(str(run), "holds report.json and release/report.json", hint)
+    return found[0]
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Whether something of that name is there, be it a link that leads nowhere."""
+    return (folder / name).exists() or (folder / name).is_symlink()
+
+
+def _no_link(folder: Path) -> Path:
+    """The resolved folder, so that its own name and its parent are known (``.`` has none)."""
+    if not holds(folder, "report.json"):
+        raise InputError(str(folder), "found no report.json", "name a run folder or its release")
+    if folder.is_symlink() or (folder / "report.json").is_symlink():
+        raise InputError(str(folder), "is a link", "name the folder itself")
+    return folder.resolve()
 
 
 def _report(release: Path) -> Iterator[Finding]:
