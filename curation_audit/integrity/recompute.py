@@ -17,8 +17,8 @@ from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.auditing.release import EVIDENCE_KINDS
 from curation_audit.dp.claims import Claim
 from curation_audit.game import paired_inclusion, permute_pairs
-from curation_audit.integrity.dp_claim import claim_of, curation_claim_of
 from curation_audit.integrity.findings import Finding, compared, failed, passed, unchecked
+from curation_audit.integrity.report_claim import claim_of, curation_claim_of
 from curation_audit.observations import Stage
 from curation_audit.results import Adjacency, StageResult, to_plain
 from curation_audit.streams import Streams

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from curation_audit.checks import InputError
 from curation_audit.integrity.arrays import read_arrays
-from curation_audit.integrity.dp_claim import check_protection, check_stated_claim
+from curation_audit.integrity.dp_claim import check_protection
 from curation_audit.integrity.findings import Finding, failed, guarded, passed, unchecked
 from curation_audit.integrity.folders import read_json
 from curation_audit.integrity.keys import key_id
 from curation_audit.integrity.manifest import EVIDENCE, read_manifest
+from curation_audit.integrity.report_claim import (
+    check_configured,
+    check_fine_tuning,
+    check_stated_claim,
+)
 from curation_audit.integrity.signed import check_report_of_manifest, check_signed
 
 if TYPE_CHECKING:
@@ -135,6 +140,10 @@ def _report(release: Path) -> Iterator[Finding]:
     if found is not None:
         manifest = partial(check_report_of_manifest, found[1], report, release.parent)
         yield from guarded("manifest", manifest)
+    if report["protection"] is not None:
+        as_written = {**tree["protection"], "tool": report["tool"]}
+        yield from guarded("epsilon", partial(check_protection, as_written))
+        yield from guarded("configured privacy", partial(check_configured, report))
     yield from _contents(report, release)
 
 
@@ -142,10 +151,9 @@ def _contents(report: dict[str, Any], release: Path) -> Iterator[Finding]:
     from curation_audit.integrity.report_checks import check_report
 
     yield from guarded("report", partial(check_report, report, release))
-    if report["protection"] is not None:
-        yield from guarded("epsilon", partial(check_protection, report["protection"]))
-    if report["claim"] is not None:
-        yield from guarded("claimed ceilings", partial(check_stated_claim, report))
+    yield from guarded("claimed ceilings", partial(check_stated_claim, report))
+    if report["fine_tuning"] is not None:
+        yield from guarded("fine-tuning", partial(check_fine_tuning, report))
     yield from guarded("evidence", partial(_evidence, report, release))
     yield from (unchecked(check, detail) for check, detail in NEVER)
 

@@ -9,15 +9,17 @@ import yaml
 from scipy.stats import norm
 
 from curation_audit.checks import InputError
+from curation_audit.dp.claims import GaussianClaim
 from curation_audit.dp.event_codec import encoded
 from curation_audit.dp.events import Gaussian, PoissonGaussian, Zcdp
 from curation_audit.dp.ledger import Ledger, guarantee_of
 from curation_audit.integrity.dp_claim import check_guarantee, check_protection, events_of
 from curation_audit.integrity.foreign_card import FIELDS, check_card, read_card
+from curation_audit.integrity.report_claim import check_fine_tuning
 from curation_audit.integrity.verify import verify_run
 from curation_audit.integrity.verify_any import verify_any
-from curation_audit.storage import pack_arrays, unpack_arrays
-from tests.integrity.finished import report_of, write_report
+from curation_audit.storage import code_digest, pack_arrays, unpack_arrays
+from tests.integrity.finished import edited, make_release, release_facts, report_of, write_report
 
 GAUSSIAN = (Gaussian(mu=0.5, what="mean"),)
 DELTA = 1e-5
@@ -84,8 +86,34 @@ def test_epsilon_delta_unit_and_adjacency_follow_from_the_events(change, wrong):
 def test_what_is_kept_as_text_only_is_left_open():
     old = facts()
     del old["coded_events"]
-    assert [one.status for one in check_protection(old)] == ["not checked"]
+    assert [one.status for one in check_protection(old)] == ["not checked", "ok"]
     assert [one.status for one in check_protection(facts(epsilon=None))] == ["not checked"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epsilon": 0.1}, {"epsilon": EPSILON * 2}, {"delta": 1e-9}, {"unit": "visit"},
+     {"adjacency": "add_remove"}, {"events": []}],
+)  # fmt: skip
+def test_without_events_the_printed_ledger_still_binds(change):
+    old = facts(**change)
+    del old["coded_events"]
+    assert failures(check_protection(old)) == {"ledger"}
+
+
+def test_events_that_were_taken_out_are_missed():
+    """Every version that knows of events writes them wherever there is an epsilon."""
+    assert failures(check_protection(facts(coded_events=None))) == {"epsilon"}
+    old = facts(tool={"code_digest": code_digest()})
+    del old["coded_events"]
+    assert failures(check_protection(old)) == {"epsilon"}
+
+
+def test_a_release_that_prints_another_epsilon_is_found(tmp_path):
+    lie = release_facts(epsilon=0.01)
+    del lie["coded_events"]
+    make_release(lie).save(tmp_path / "lie.npz")
+    assert failures(verify_any(tmp_path / "lie.npz", None).findings) == {"ledger"}
 
 
 def nested(depth):
@@ -139,6 +167,74 @@ def test_a_wrong_claim_of_a_report_is_found(private_run, change, wrong):
     change(report)
     write_report(private_run, report)
     assert wrong in failures(verify_run(private_run, None).findings)
+
+
+def claimed_without_events(report):
+    report["protection"].update(coded_events=None, epsilon=0.1)
+    report["claim"] = None
+
+
+def claim_of_less(report):
+    claim, stated = GaussianClaim(mu=0.05, adjacency="zero_out"), report["claim"]
+    stated.update(
+        constants={"mu": 0.05}, epsilon=claim.epsilon_at(stated["delta"]), auc=claim.auc(),
+        advantage=claim.advantage(), pair_share=claim.pair_share(),
+        tpr=claim.tpr(np.array(stated["fpr"])).tolist(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (claimed_without_events, {"epsilon", "ledger", "claimed ceilings"}),
+        (lambda report: report.update(claim=None), {"claimed ceilings"}),
+        (claim_of_less, {"claimed ceilings"}),
+        (lambda report: report["claim"].update(kind="composed", constants={}),
+         {"claimed ceilings"}),
+        (lambda report: report["configuration"]["protect"].update(epsilon=8.0), {"budget"}),
+        (lambda report: report["configuration"]["protect"].update(delta=1e-6),
+         {"configured privacy"}),
+        (lambda report: report["configuration"]["protect"].update(mechanism="ulsif"),
+         {"configured privacy"}),
+        (lambda report: report["configuration"]["protect"].update(adjacency="add_remove"),
+         {"configured privacy"}),
+    ],
+)  # fmt: skip
+def test_claim_events_and_configuration_hang_together(private_run, change, wrong):
+    (private_run / "evidence.npz").unlink()
+    edited(private_run, change)
+    checked = verify_run(private_run, None)
+    assert wrong <= failures(checked.findings) <= {*wrong, "headline numbers"}
+
+
+def test_what_the_configuration_does_not_state_is_left_open(private_run):
+    (private_run / "evidence.npz").unlink()
+    edited(private_run, lambda report: report["configuration"].pop("protect"))
+    status = {one.check: one.status for one in verify_run(private_run, None).findings}
+    assert status["configured privacy"] == status["unit"] == "not checked"
+
+
+def fine_tuned(**changes):
+    last = PoissonGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=10, what="model")
+    both, spent = (*GAUSSIAN, last), {"adjacency": "zero_out", "delta": DELTA, "unit": "patient"}
+    told = spent | {
+        "epsilon": guarantee_of((last,), "zero_out").epsilon_at(DELTA),
+        "curation_epsilon": EPSILON,
+        "joint_epsilon": guarantee_of(both, "zero_out").epsilon_at(DELTA),
+        "noise_multiplier": 1.0, "sampling_rate": 0.1, "steps": 10,
+    }  # fmt: skip
+    own = spent | {"coded_events": [encoded(one) for one in both]}
+    return {"fine_tuning": told | changes, "protection": own}
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({}, "ok"), ({"epsilon": 0.1}, "failed"), ({"curation_epsilon": 0.1}, "failed"),
+     ({"joint_epsilon": 0.1}, "failed"), ({"steps": 9}, "failed"), ({"unit": "row"}, "failed"),
+     ({"joint_epsilon": None}, "not checked")],
+)  # fmt: skip
+def test_what_fine_tuning_spends_follows_from_its_event(change, status):
+    assert [one.status for one in check_fine_tuning(fine_tuned(**change))] == [status]
 
 
 def test_a_claim_that_shares_its_confidence_with_others_is_judged_so(private_run):
