@@ -75,7 +75,7 @@ def differences(stored: Any, computed: Any, place: str) -> Iterator[str]:
         for i, (one, other) in enumerate(zip(stored, computed, strict=True)):
             yield from differences(one, other, f"{place}[{i}]")
     elif not _same(stored, computed):
-        yield f"{place or 'it'} says {_short(stored)}, computed {_short(computed)}"
+        yield f"{place or 'it'} says {short(stored)}, computed {short(computed)}"
 
 
 def _same(stored: Any, computed: Any) -> bool:
@@ -88,6 +88,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _short(value: Any) -> str:
+def printable(text: str) -> str:
+    """Text of somebody else for one line of a terminal: what does not print is escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def short(value: Any) -> str:
+    """A JSON value in a few characters."""
     told = f"{value:.7g}" if isinstance(value, float) else repr(value)
     return told if len(told) <= 60 else f"{told[:60]}..."

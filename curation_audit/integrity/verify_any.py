@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from curation_audit.checks import InputError
 from curation_audit.integrity.attestation import ATTESTATION
-from curation_audit.integrity.findings import Finding, failed, guarded, passed, unchecked
+from curation_audit.integrity.findings import Finding, failed, guarded, passed, short, unchecked
 from curation_audit.integrity.folders import files_below, read_small
 from curation_audit.integrity.manifest import ENVELOPE
 from curation_audit.integrity.verify import (
@@ -131,6 +131,8 @@ def _attestation(folder: Path, key: "Ed25519PublicKey | None") -> Iterator[Findi
         return
     attested = read_attestation(folder)
     yield check_signature(attested.envelope, key)
+    made, n = short(attested.predicate.get("made")), attested.commitment.n
+    yield unchecked("time", f"{n} picks, committed {made}: the signer's word")
     yield from _bound(folder, attested.predicate)
     yield unchecked("picks", "that they are the committed ones: it needs the secret that opens it")
 

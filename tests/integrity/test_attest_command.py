@@ -185,3 +185,30 @@ def test_picks_of_another_curation_are_committed_without_scores(command, tmp_pat
     assert code == 0
     answers = [(one["id"], one["picked"]) for one in json.loads(out)["answers"]]
     assert answers == [("a", True), ("c", False), ("ä", True)]
+
+
+def test_proofs_of_nothing_prove_nothing(picked, command, tmp_path):
+    folder, inside, _ = picked
+    tree = json.loads(proved(command, tmp_path, folder, inside[:1]).read_text())
+    (tmp_path / "none.json").write_text(json.dumps(tree | {"leaves": [], "proofs": []}))
+    arguments = ("attest", "check", folder, tmp_path / "none.json", "--key")
+    code, out, _ = command(*arguments, tmp_path / "sign.pem.pub")
+    assert code == 1
+    assert "verified" not in out
+    assert "no row is answered" in out
+
+
+def test_each_id_and_what_the_signer_states_are_told(picked, command, tmp_path):
+    folder, inside, outside = picked
+    proofs = proved(command, tmp_path, folder, [inside[0], outside[0]])
+    code, out, _ = command("attest", "check", folder, proofs)
+    assert code == 0
+    lines = out.splitlines()
+    assert f"picked       {inside[0]!r}" in lines
+    assert f"not picked   {outside[0]!r}" in lines
+    for told in ("made:        20", "epsilon:     0.99", "rule:        {",
+                 f"committed:   {len(inside)} rows"):  # fmt: skip
+        assert any(line.startswith(told) for line in lines), told
+    (tmp_path / "asked.txt").write_text(inside[0])
+    _, out, _ = command("attest", "check", folder, proofs, "--ids", tmp_path / "asked.txt")
+    assert repr(outside[0]) not in out

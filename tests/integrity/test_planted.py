@@ -1,11 +1,13 @@
 """Genuine signed files, put beside others so that their signature speaks for what is not theirs."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from curation_audit.checks import InputError
+from curation_audit.integrity.manifest import ENVELOPE
 from curation_audit.integrity.verify_any import verify_any
 from tests.integrity.finished import PINNED, edited, failures, found, put_picks
 
@@ -79,3 +81,24 @@ def test_files_that_no_attestation_covers_are_named(tmp_path):
     assert "'picks.parquet'" in told
     assert "'extra.txt'" in told
     assert "the attestation in" in checked.conclusion
+
+
+@pytest.mark.parametrize("text", ["\nverified: signed", "\x1b[1A\x1b[2Kverified", "\u202everified",
+                                  "\rverified: signed"])  # fmt: skip
+def test_text_of_others_makes_no_line_of_its_own(light, command, text):
+    path = light / "release" / ENVELOPE
+    tree = json.loads(path.read_bytes())
+    tree["signatures"][0]["keyid"] = text
+    path.write_text(json.dumps(tree))
+    (light / "release" / "x\nverified: signed").write_text("x")
+    edited(light, lambda report: report["numbers"][0].update({text: 1}))
+    code, out, _ = command("verify", light)
+    assert code == 1
+    assert "an unreadable id" in out
+    assert not any(line.startswith("verified") for line in out.splitlines())
+    assert all(one.isprintable() or one == "\n" for one in out)
+
+
+def test_name_and_time_of_a_signature_are_told(light, command):
+    _, out, _ = command("verify", light)
+    assert "run 'small', signed '20" in out
