@@ -13,7 +13,7 @@ from curation_audit.checks import InputError
 
 MOST_FILES: Final = 10_000
 MOST_DEPTH: Final = 8
-MOST_JSON_BYTES: Final = 1 << 28
+MOST_JSON_BYTES: Final = 1 << 25
 BLOCK: Final = 1 << 20
 IGNORED: Final = (".lock",)
 """Of the tool itself: empty, and made again by whoever works in a folder."""
@@ -111,7 +111,7 @@ def files_below(folder: Path, *, but: tuple[str, ...] = ()) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in _walk(folder, MOST_DEPTH):
         name = path.relative_to(folder).as_posix()
-        if name in but or name in IGNORED:
+        if name in but or (name in IGNORED and path.lstat().st_size == 0):
             continue
         if len(found) >= MOST_FILES:
             raise InputError(str(folder), f"holds more than {MOST_FILES} files")

@@ -17,7 +17,7 @@ from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.auditing.release import EVIDENCE_KINDS
 from curation_audit.dp.claims import Claim
 from curation_audit.game import paired_inclusion, permute_pairs
-from curation_audit.integrity.findings import Finding, compared, failed, passed, unchecked
+from curation_audit.integrity.findings import Finding, compared, failed, passed, short, unchecked
 from curation_audit.integrity.report_claim import claim_of, curation_claim_of
 from curation_audit.observations import Stage
 from curation_audit.results import Adjacency, StageResult, to_plain
@@ -72,6 +72,10 @@ def recompute(report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> It
     unknown = sorted({name for name, _ in names} - ATTACKS.keys())
     if unknown:
         yield unchecked("numbers", f"this version has no attack {', '.join(unknown)}")
+        return
+    shape = (terms.attack.shadows, report["design"]["n_candidates"])
+    if arrays["inclusion"].shape != shape:  # before coins are drawn for whatever it says
+        yield failed("coins", f"{short(list(shape))} shadows and candidates are not the evidence's")
         return
     drawn = _coins(report, terms)
     if not np.array_equal(drawn, arrays["inclusion"]):

@@ -32,9 +32,9 @@ def check_signed(release: Path, key: "Ed25519PublicKey | None") -> Iterator[Find
         return
     envelope, statement = found
     yield check_signature(envelope, key)
+    yield from _files(release, statement)
     name, time = (short(statement.predicate.get(one)) for one in ("name", "signed"))
     yield unchecked("time", f"run {name}, signed {time}: the signer's word, nobody else stamps it")
-    yield from _files(release, statement)
 
 
 def check_signature(envelope: Envelope, key: "Ed25519PublicKey | None") -> Finding:

@@ -99,3 +99,20 @@ def test_a_run_of_an_older_version_says_what_it_did_not_keep(run):
     checked = verify_run(run, None)
     assert checked.exit_code == 0
     assert found(checked, "numbers") == {"not checked"}
+
+
+def test_no_coins_are_drawn_for_what_the_evidence_has_not(run, monkeypatch):
+    def drawn(*_):
+        raise AssertionError("coins were drawn")
+
+    monkeypatch.setattr("curation_audit.integrity.recompute.paired_inclusion", drawn)
+    edited(run, lambda report: report["design"].update(n_shadows=10**7, n_candidates=10**6))
+    assert failures(verify_run(run, None)) >= {"coins"}
+
+
+def test_numbers_that_need_too_much_memory_are_not_taken_for_right(run, monkeypatch):
+    def too_large(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("curation_audit.integrity.recompute.paired_inclusion", too_large)
+    assert failures(verify_run(run, None)) == {"evidence"}
