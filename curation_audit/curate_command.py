@@ -86,7 +86,12 @@ def curate(
     from curation_audit.config import load_picking, load_plan
     from curation_audit.console_progress import choose_progress
     from curation_audit.curating import draw_release, pick, write_picks
-    from curation_audit.integrity.attestation import ATTESTATION, about_curation, attest
+    from curation_audit.integrity.attestation import (
+        ATTESTATION,
+        about_curation,
+        attest,
+        scores_are_free,
+    )
     from curation_audit.integrity.picks import Picked
     from curation_audit.releases.release import Release
     from curation_audit.storage import locked
@@ -124,9 +129,12 @@ def curate(
     if opening is not None:
         said = about_curation(release, picking.pool, picking.rule, picking.seed)
         paths[ATTESTATION] = Path(out) / ATTESTATION
-        picked = Picked.of(picks.ids, picks.scores.tolist())
+        scores = picks.scores.tolist() if scores_are_free(release) else None
+        picked = Picked.of(picks.ids, scores)
         attest(picked, said, paths[ATTESTATION], opening, signer)
         lines.append(f"attest:  {paths[ATTESTATION]}; {opening} proves it, keep it")
+        if scores is None:
+            lines.append("attest:  ids alone: without a guarantee for release scores stay inside")
     counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool, "n_unscored": picks.n_unscored}
     _tell(as_json, paths, counts, told, lines)
 

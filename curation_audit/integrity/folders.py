@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -59,7 +60,12 @@ def parsed_json(payload: bytes, where: str) -> Any:
         InputError: for anything else.
     """
     try:
-        return json.loads(payload, parse_constant=_no_constant, object_pairs_hook=_unique)
+        return json.loads(
+            payload,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
     except RecursionError:
         raise InputError(where, "is nested too deep") from None
     except ValueError as error:
@@ -69,6 +75,13 @@ def parsed_json(payload: bytes, where: str) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"holds {name}, which JSON has no number for")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("holds a number that is too large")
+    return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

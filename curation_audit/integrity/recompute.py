@@ -81,10 +81,21 @@ def recompute(report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> It
     if not np.array_equal(drawn, arrays["inclusion"]):
         yield failed("coins", "who was in which shadow does not follow from the seed")
         return
+    yield from _left_out(arrays, names)
     yield from _settings(report, terms)
     yield passed("coins", f"{drawn.shape[0]} shadows of {drawn.shape[1]} candidates, by the seed")
     with one_thread():
         yield from _judged_again(report, arrays, terms, _game(drawn, arrays, terms), names)
+
+
+def _left_out(
+    arrays: Mapping[str, np.ndarray], names: Sequence[tuple[str, Stage]]
+) -> Iterator[Finding]:
+    """An attack that ran and is not told of is a number that somebody did not like."""
+    told = {f"{EVIDENCE_KINDS[0]}_{name}" for name, _ in names}
+    for array in sorted(arrays):
+        if array.startswith(f"{EVIDENCE_KINDS[0]}_") and array not in told:
+            yield failed("attacks", f"{short(array)} is of an attack that the report leaves out")
 
 
 def terms_of(report: Mapping[str, Any], n_claims: int) -> StoredTerms:

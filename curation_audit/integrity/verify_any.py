@@ -1,6 +1,6 @@
 """What lies at a path, and which checks it gets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -139,12 +139,17 @@ def _attestation(folder: Path, key: "Ed25519PublicKey | None") -> Iterator[Findi
 
 def _bound(folder: Path, said: Any) -> Iterator[Finding]:
     """The attestation must be about this release."""
-    from curation_audit.integrity.attestation import OF_RELEASE
+    from curation_audit.integrity.attestation import OF_RELEASE, TIER
     from curation_audit.releases.release import Release
 
     facts, release = _facts(folder / RELEASE), Release.load(folder / RELEASE)
     expected = {"fingerprint": release.fingerprint} | {name: facts[name] for name in OF_RELEASE}
-    if said.get("release") == expected:
+    stated = said.get("release")
+    if isinstance(stated, Mapping) and TIER in stated:
+        expected[TIER] = facts.get(TIER)
+    else:
+        yield unchecked("noise tier", "the attestation is of a version that did not state it")
+    if stated == expected:
         yield passed("attestation", "is about this release, its epsilon, delta, unit and adjacency")
     else:
         yield failed("attestation", "is about another release")

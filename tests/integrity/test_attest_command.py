@@ -124,6 +124,7 @@ def test_an_attestation_holds_nothing_private_and_no_other_pick(picked, tmp_path
     said = json.loads(base64.b64decode(json.loads(text)["payload"]))["predicate"]
     assert said["tree"]["n"] == len(inside)
     assert said["release"]["unit"] == "Pat.Nr"
+    assert said["release"]["noise_tier"] == "hardened"
     assert said["pool"]["n_rows"] == 300
     assert said["rule"]["name"] == "top_k"
     secret = json.loads((tmp_path / "opening.json").read_text())["nonce_key"]

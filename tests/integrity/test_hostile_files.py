@@ -86,6 +86,7 @@ def test_too_many_files_are_refused(tmp_path, monkeypatch):
         "{",
         '{"a": NaN}',
         '{"a": Infinity}',
+        '{"a": 1e999}',
         '{"a": 1, "a": 2}',
         "[" * 100_000,
         '"\\ud800',

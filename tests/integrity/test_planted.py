@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from curation_audit.checks import InputError
+from curation_audit.integrity.attestation import scores_are_free
 from curation_audit.integrity.manifest import ENVELOPE
 from curation_audit.integrity.verify_any import verify_any
-from tests.integrity.finished import PINNED, edited, failures, found, put_picks
+from tests.integrity.finished import (
+    PINNED,
+    edited,
+    failures,
+    found,
+    make_release,
+    put_picks,
+    release_facts,
+)
 
 
 def tampered_beside_genuine(light, tmp_path):
@@ -102,3 +111,12 @@ def test_text_of_others_makes_no_line_of_its_own(light, command, text):
 def test_name_and_time_of_a_signature_are_told(light, command):
     _, out, _ = command("verify", light)
     assert "run 'small', signed '20" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "free"),
+    [({}, True), ({"epsilon": None}, False), ({"epsilon": float("inf")}, False),
+     ({"noise_tier": "research"}, False), ({"noise_tier": "strict"}, True)],
+)  # fmt: skip
+def test_scores_are_shown_under_a_guarantee_for_release_only(change, free):
+    assert scores_are_free(make_release(release_facts(**change))) is free

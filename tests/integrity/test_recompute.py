@@ -116,3 +116,20 @@ def test_numbers_that_need_too_much_memory_are_not_taken_for_right(run, monkeypa
 
     monkeypatch.setattr("curation_audit.integrity.recompute.paired_inclusion", too_large)
     assert failures(verify_run(run, None)) == {"evidence"}
+
+
+def test_an_attack_that_ran_and_is_left_out_is_missed(run):
+    edited(run, lambda report: report["stages"][0]["attacks"].pop())
+    assert "attacks" in failures(verify_run(run, None))
+
+
+@pytest.mark.parametrize("name", ["n_pairs", "smallest_fpr", "mean_rows_per_shadow"])
+def test_the_design_follows_from_shadows_and_candidates(run, name):
+    (run / "evidence.npz").unlink()
+    assert found(verify_run(run, None), "design") == {"ok", "not checked"}
+    edited(run, lambda report: report["design"].update({name: report["design"][name] + 1}))
+    checked = verify_run(run, None)
+    assert failures(checked) == {"design"}
+    told = " ".join(one.detail for one in checked.findings if one.check == "design")
+    for open_one in ("n_pool", "picked", "production_rows", "threat.may_insert"):
+        assert open_one in told
