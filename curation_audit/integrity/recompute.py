@@ -12,7 +12,13 @@ import numpy as np
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.bounding import judge_bounds, judge_claim
 from curation_audit.auditing.evidence import AttackEvidence, Game, n_fit_pairs
-from curation_audit.auditing.judge import judge_controls, judge_policy, judge_stage, verdict
+from curation_audit.auditing.judge import (
+    CONTROLS_LEVEL,
+    judge_controls,
+    judge_policy,
+    judge_stage,
+    verdict,
+)
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.auditing.release import EVIDENCE_KINDS
 from curation_audit.dp.claims import Claim
@@ -194,6 +200,9 @@ def _judged_again(
     yield from _subgroups(report)
     controls = judge_controls(terms, found, game)
     what = f"{len(controls)} tests"
+    head = {"family_wise_level": CONTROLS_LEVEL, "n_tests": len(controls)}
+    told = {name: report["controls"][name] for name in head}
+    yield compared("controls", told, head, "their number and level")
     yield compared("controls", report["controls"]["results"], to_plain(controls), what)
     bounds, claim = judge_bounds(terms, found, game), judge_claim(terms, found, game)
     yield compared("bounds", report["bounds"], to_plain(bounds), "lower bounds on epsilon")

@@ -60,7 +60,7 @@ class Checked:
         """One line; without a pinned key nobody is vouched for, whatever fits."""
         n_open = sum(one.status == "not checked" for one in self.findings)
         beyond = f"; {n_open} things could not be checked" if n_open else ""
-        beyond = f" ({self.what}){beyond}"
+        beyond = f", for {self.what}{beyond}"
         if self.failures:
             return f"FAILED: {len(self.failures)} of {len(self.findings)} checks{beyond}"
         if self.pinned is None:

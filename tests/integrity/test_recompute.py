@@ -57,6 +57,8 @@ def test_a_number_that_the_evidence_does_not_give_is_found(run, place, check):
         (lambda report: report["verdict"].update(status="no leak found"), "verdict"),
         (lambda report: report["policy"].clear(), "verdict"),
         (lambda report: report.update(seed=12), "coins"),
+        (lambda report: report["controls"].update(n_tests=6), "controls"),
+        (lambda report: report["controls"].update(family_wise_level=0.01), "controls"),
         (lambda report: report["stages"][0]["headline"].update(attack="trace"), "stage scores"),
         (lambda report: report["bounds"][0]["results"][2]["counts"].update(right=1), "bounds"),
         (lambda report: report["design"].update(n_candidates=23), "coins"),
