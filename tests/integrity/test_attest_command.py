@@ -1,9 +1,12 @@
 """From ``curate --attest`` to proofs that a third party checks."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+
+from curation_audit.releases.release import Release
 
 DP = {"mechanism": "gaussian_mean", "epsilon": 1.0, "delta": 1e-5, "adjacency": "zero_out"}
 
@@ -213,3 +216,22 @@ def test_each_id_and_what_the_signer_states_are_told(picked, command, tmp_path):
     (tmp_path / "asked.txt").write_text(inside[0])
     _, out, _ = command("attest", "check", folder, proofs, "--ids", tmp_path / "asked.txt")
     assert repr(outside[0]) not in out
+
+
+def test_scores_without_noise_for_release_are_not_committed(picked, command, tmp_path):
+    """By a release of the research tier: proofs show ids, and the attestation says the tier."""
+    folder, inside, outside = picked
+    release = Release.load(folder / "release.npz")
+    facts = release.card() | {"noise_tier": "research"}
+    replace(release, facts=facts).save(tmp_path / "research.npz")
+    (tmp_path / "opening.json").unlink()
+    code, out, err = command(
+        "curate", "--pipeline", tmp_path / "small.yaml", "--release", tmp_path / "research.npz",
+        "--out", tmp_path / "other", "--quiet", "--attest", tmp_path / "opening.json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "ids alone" in out
+    proofs = proved(command, tmp_path, tmp_path / "other", [inside[0], outside[0]])
+    assert "score" not in proofs.read_text()
+    code, out, _ = command("attest", "check", tmp_path / "other", proofs)
+    assert code == 0
