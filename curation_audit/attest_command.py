@@ -1,6 +1,7 @@
 """``curation-audit attest``: commit to picks, and prove of single rows whether they are in."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,7 @@ def check(
       curation-audit attest check attestation.dsse.json proofs.json --key sign.pem.pub
     """  # noqa: D301
     from curation_audit.integrity.attestation import read_attestation
+    from curation_audit.integrity.findings import printable
     from curation_audit.integrity.folders import read_json
     from curation_audit.integrity.keys import read_public_key
     from curation_audit.integrity.pick_files import read_ids
@@ -117,25 +119,38 @@ def check(
     try:
         answers = check_proofs(read_json(proofs), attested.commitment)
     except InputError as error:  # proofs come from somebody else: none at all is an answer, too
-        line = f"FAILED: {error}"
+        line = printable(f"FAILED: {error}")
         click.echo(json.dumps({"conclusion": line}, indent=1) if as_json else line)
         return 1
-    asked = [] if ids is None else read_ids(ids)
-    open_ = sorted(set(asked) - {one.id for one in answers})
+    asked = None if ids is None else read_ids(ids)
+    open_ = sorted(set(asked or ()) - {one.id for one in answers})
     wrong = [one for one in answers if one.problem is not None]
-    code = int(bool(wrong or open_ or signature.status == "failed"))
+    code = int(bool(not answers or wrong or open_ or signature.status == "failed"))
     tree = _summary(attested, signature, answers, open_, code)
     if as_json:
         told = {"answers": [asdict(one) for one in answers], "unanswered": open_}
         click.echo(json.dumps(tree | told, indent=1))
         return code
-    for one in wrong:
-        click.echo(f"FAILED: {one.id!r}: {one.problem}")
-    for name in open_:
-        click.echo(f"FAILED: {name!r}: no proof answers it")
+    _tell(answers, asked, open_)
     for name, value in tree.items():
-        click.echo(f"{name.replace('_', ' ') + ':':<12} {value}")
+        click.echo(printable(f"{name.replace('_', ' ') + ':':<12} {value}"))
     return code
+
+
+def _tell(
+    answers: "tuple[Answer, ...]", asked: list[str] | None, unanswered: Sequence[str]
+) -> None:
+    """A line for each id that was asked about, or else for each that is answered."""
+    told = None if asked is None else frozenset(asked)
+    for one in answers:
+        if one.problem is not None:
+            click.echo(f"FAILED: {one.id!r}: {one.problem}")
+        elif told is None or one.id in told:
+            click.echo(f"{'picked' if one.picked else 'not picked':<12} {one.id!r}")
+    for name in unanswered:
+        click.echo(f"FAILED: {name!r}: no proof answers it")
+    if not answers:
+        click.echo("FAILED: no row is answered: the file holds no proofs")
 
 
 def _summary(
@@ -155,9 +170,19 @@ def _summary(
         conclusion = "the proofs fit the attestation; its signer is unknown"
     return {
         "committed": f"{attested.commitment.n} rows",
+        **_said(attested.predicate),
         "picked": n_picked,
         "not_picked": n_fine - n_picked,
         "wrong": len(answers) - n_fine + len(unanswered),
         "signature": signature.detail,
         "conclusion": conclusion,
     }
+
+
+def _said(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """What the signer states beside the commitment, as it stands there."""
+    release = predicate.get("release")
+    of = release if isinstance(release, Mapping) else {}
+    words = {name: of.get(name) for name in ("epsilon", "delta", "unit", "adjacency")}
+    said = {"made": predicate.get("made"), "rule": predicate.get("rule")}
+    return said | {"release": of.get("fingerprint")} | words

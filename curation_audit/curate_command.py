@@ -86,7 +86,12 @@ def curate(
     from curation_audit.config import load_for_release, load_picking
     from curation_audit.console_progress import choose_progress
     from curation_audit.curating import check_folder, draw_release, pick, write_picks
-    from curation_audit.integrity.attestation import ATTESTATION, about_curation, attest
+    from curation_audit.integrity.attestation import (
+        ATTESTATION,
+        about_curation,
+        attest,
+        scores_are_free,
+    )
     from curation_audit.integrity.picks import Picked
     from curation_audit.releases.release import Release
     from curation_audit.storage import locked
@@ -127,11 +132,19 @@ def curate(
     if opening is not None:
         said = about_curation(release, picking.pool, picking.rule, picking.seed)
         paths[ATTESTATION] = Path(out) / ATTESTATION
-        picked = Picked.of(picks.ids, picks.scores.tolist())
-        attest(picked, said, paths[ATTESTATION], opening, signer)
-        lines.append(f"attest:  {paths[ATTESTATION]}; {opening} proves it, keep it")
+        scores = picks.scores.tolist() if scores_are_free(release) else None
+        attest(Picked.of(picks.ids, scores), said, paths[ATTESTATION], opening, signer)
+        lines += _of_attestation(paths[ATTESTATION], opening, scored=scores is not None)
     counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool, "n_unscored": picks.n_unscored}
     _tell(as_json, paths, counts, told, lines)
+
+
+def _of_attestation(path: Path, opening: Path, *, scored: bool) -> list[str]:
+    """Where it lies, what proves it, and whether scores are in it."""
+    told = [f"attest:  {path}; {opening} proves it, keep it"]
+    if not scored:
+        told.append("attest:  ids alone: without a guarantee for release scores stay inside")
+    return told
 
 
 def _tell_noisy(plan: "AuditPlan", out: Path, *, new_version: bool, as_json: bool) -> None:

@@ -100,10 +100,13 @@ def show(checked: "Checked", *, as_json: bool) -> int:
         }
         click.echo(json.dumps(tree, indent=1))
         return checked.exit_code
+    from curation_audit.integrity.findings import printable
+
     width = max((len(one.check) for one in checked.findings), default=0)
     for status in ("ok", "not checked", "failed"):
         for one in checked.findings:
             if one.status == status:
-                click.echo(f"{MARKS[status]:<12} {one.check:<{width}}  {one.detail}")
-    click.echo(checked.conclusion)
+                check, detail = printable(one.check), printable(one.detail)
+                click.echo(f"{MARKS[status]:<12} {check:<{width}}  {detail}")
+    click.echo(printable(checked.conclusion))
     return checked.exit_code

@@ -9,8 +9,13 @@ FEW_SHADOWS = 32
 
 def smallest_fpr(plan: AuditPlan) -> float:
     """The smallest rate that a headline, measured on half of the pairs, can resolve."""
-    n_fresh_pairs = plan.attack.shadows // 2 - plan.attack.shadows // 4
-    return MIN_EXPECTED_FALSE_POSITIVES / (n_fresh_pairs * plan.data.private.n_candidates)
+    return resolved_fpr(plan.attack.shadows, plan.data.private.n_candidates)
+
+
+def resolved_fpr(n_shadows: int, n_candidates: int) -> float:
+    """``smallest_fpr`` of as many shadows and candidates."""
+    n_fresh_pairs = n_shadows // 2 - n_shadows // 4
+    return MIN_EXPECTED_FALSE_POSITIVES / (n_fresh_pairs * n_candidates)
 
 
 def design_warnings(plan: AuditPlan) -> list[str]:

@@ -1,6 +1,7 @@
 """Arrays from an npz of somebody else: nothing is unpickled, unpacked or believed by its size."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,8 @@ MOST_HEADER: Final = 1 << 14
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an uncompressed npz, such as ``pack_arrays`` writes.
 
-    Members are stored, so that none is larger than the file; each must hold what its header says.
+    Members are stored and do not overlap, so that all of them together are no larger than the file;
+    each must hold what its header says.
 
     Raises:
         InputError: for anything else.
@@ -26,7 +28,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with open_file(path) as file, zipfile.ZipFile(file) as archive:
             return {
                 info.filename.removesuffix(".npy"): _array(archive, info)
-                for info in _members(archive)
+                for info in _members(archive, os.fstat(file.fileno()).st_size)
             }
     except FileNotFoundError:
         raise InputError(str(path), "is not there") from None
@@ -35,11 +37,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise InputError(str(path), "holds no arrays", "expected an npz of this tool") from None
 
 
-def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, most_bytes: int) -> list[zipfile.ZipInfo]:
     members = archive.infolist()
     names = {info.filename for info in members}
     stored = all(info.compress_type == zipfile.ZIP_STORED for info in members)
-    if len(members) > MOST_ARRAYS or len(names) < len(members) or not stored:
+    overlapping = sum(info.file_size for info in members) > most_bytes
+    if len(members) > MOST_ARRAYS or len(names) < len(members) or not stored or overlapping:
         raise ValueError("not an archive of ours")
     return members
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ ATTESTATION: Final = "attestation.dsse.json"
 VERSION: Final = 1
 SUBJECT: Final = "picks"
 OF_RELEASE: Final = ("mechanism", "epsilon", "delta", "unit", "adjacency")
+TIER: Final = "noise_tier"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +112,19 @@ def about_curation(release: Release, pool: Pool, rule: SelectionRule, seed: int)
     """What the picks of a private release follow from; all of it is public."""
     card = release.card()
     return {
-        "release": {"fingerprint": release.fingerprint} | {name: card[name] for name in OF_RELEASE},
+        "release": {"fingerprint": release.fingerprint, TIER: card.get(TIER)}
+        | {name: card[name] for name in OF_RELEASE},
         "rule": describe(rule),
         "seed": seed,
         "pool": {"n_rows": len(pool)} | pool_digest(pool),
     }
+
+
+def scores_are_free(release: Release) -> bool:
+    """Whether scores are post-processing of a guarantee, so that proofs may show them."""
+    card = release.card()
+    epsilon = card["epsilon"]
+    return epsilon is not None and math.isfinite(epsilon) and card.get(TIER) != "research"
 
 
 def pool_digest(pool: Pool) -> dict[str, Any]:

@@ -1,15 +1,12 @@
 """A claim of differential privacy against its events, by the accountant."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
 
-import numpy as np
-
 from curation_audit.checks import InputError
-from curation_audit.dp.claims import CLAIMS, Claim
 from curation_audit.dp.event_codec import decoded
 from curation_audit.dp.events import Event, PoissonGaussian, RepeatAndSelect
-from curation_audit.dp.ledger import Ledger, guarantee_of
+from curation_audit.dp.ledger import Ledger, guarantee_of, upwards
 from curation_audit.integrity.findings import (
     RELATIVE,
     Finding,
@@ -19,42 +16,18 @@ from curation_audit.integrity.findings import (
     unchecked,
 )
 from curation_audit.results import Adjacency
+from curation_audit.storage import code_digest
 
 MOST_EVENTS: Final = 1000
 MOST_SHOWN: Final = 3
 MOST_STEPS: Final = 10_000_000
 LOOSE: Final = 0.01
 """A claim that much larger than the accountant's, relatively, is told as loose; it still holds."""
-
-
-def claim_of(report: Mapping[str, Any]) -> Claim | None:
-    """The claim that a report states, to be tested again.
-
-    Raises:
-        InputError: for a claim of events that the report does not hold.
-    """
-    stated = report["claim"]
-    if stated is None:
-        return None
-    if stated["kind"] in CLAIMS:
-        _check_steps(int(stated["constants"].get("steps", 0)))
-        kind: Callable[..., Claim] = CLAIMS[stated["kind"]]
-        return kind(**stated["constants"], adjacency=stated["adjacency"])
-    coded = (report["protection"] or {}).get("coded_events")
-    if not coded:
-        raise InputError("claim", "is of events that the report does not hold", "audit it again")
-    return guarantee_of(events_of(coded), stated["adjacency"])
-
-
-def curation_claim_of(report: Mapping[str, Any]) -> Claim | None:
-    """What the curation guarantees before a model that is fine-tuned, if the report tells of one.
-
-    The last of the events is fine-tuning's.
-    """
-    coded = (report["protection"] or {}).get("coded_events")
-    if report["fine_tuning"] is None or report["claim"] is None or not coded:
-        return None
-    return guarantee_of(events_of(coded)[:-1], report["claim"]["adjacency"])
+TWICE: Final = "it stands in two places that agree, and both are the writer's word"
+UNDATED: Final = (
+    "there are no events to account with: either a version of before events were kept wrote this, "
+    "or somebody took them out; the version's number does not tell the two apart"
+)
 
 
 def events_of(coded: object) -> tuple[Event, ...]:
@@ -73,7 +46,7 @@ def events_of(coded: object) -> tuple[Event, ...]:
         told = str(error) if isinstance(error, ValueError) else "nested too deep"
         raise InputError("events", told) from None
     for one in events:
-        _check_steps(_steps(one))
+        check_steps(_steps(one))
     return events
 
 
@@ -89,7 +62,8 @@ def _steps(event: Event) -> int:
     return event.steps if isinstance(event, PoissonGaussian) else 0
 
 
-def _check_steps(steps: int) -> None:
+def check_steps(steps: int) -> None:
+    """Raise ``InputError`` for more steps than an accountant should be asked for."""
     if steps > MOST_STEPS:
         raise InputError("events", f"have {steps} steps", f"expected at most {MOST_STEPS}")
 
@@ -123,14 +97,17 @@ def check_guarantee(
 def check_protection(facts: Mapping[str, Any]) -> Iterator[Finding]:
     """What a report or a release's card says of its mechanism, against its events.
 
-    Epsilon, delta, unit and adjacency stand twice: as values, and in the printed ledger.
+    Epsilon, delta, unit and adjacency stand twice: as values, and in the printed ledger. That of a
+    report comes as it was read, with the ``tool`` of the report: an older version wrote no
+    ``coded_events`` at all, and none wrote null beside an epsilon.
     """
     coded = facts.get("coded_events")
     if facts["epsilon"] is None:
         yield unchecked("epsilon", "something ran without noise: nothing is guaranteed")
         return
     if coded is None:
-        yield unchecked("epsilon", "its events are kept as text only (made by an older version)")
+        yield _without_events(facts)
+        yield _printed(facts)
         return
     events = events_of(coded)
     if not events:
@@ -141,24 +118,27 @@ def check_protection(facts: Mapping[str, Any]) -> Iterator[Finding]:
     ledger = Ledger(facts["adjacency"], facts["unit"], events)
     printed = list(ledger.lines(delta))
     yield compared("ledger", list(facts["events"]), printed, "unit, adjacency, events as printed")
+    yield unchecked("unit", f"that the mechanism protects a whole {facts['unit']!r}: {TWICE}")
 
 
-def check_stated_claim(report: Mapping[str, Any]) -> Iterator[Finding]:
-    """What a report's claim allows (epsilon, AUC, advantage, rates), from its constants."""
-    stated, claim = report["claim"], claim_of(report)
-    if claim is None:
-        return
-    own = report["protection"]
-    if own is not None and own["adjacency"] != stated["adjacency"]:
-        yield failed("claimed ceilings", "the adjacency is not the one of the mechanism")
-    epsilon = claim.epsilon_at(stated["delta"])
-    computed = {
-        "epsilon": epsilon if np.isfinite(epsilon) else None,
-        "auc": claim.auc(),
-        "advantage": claim.advantage(),
-        "pair_share": claim.pair_share(),
-        "tpr": claim.tpr(np.array(stated["fpr"])).tolist(),
+def _without_events(facts: Mapping[str, Any]) -> Finding:
+    tool = facts.get("tool")
+    ours = isinstance(tool, Mapping) and tool.get("code_digest") == code_digest()
+    if "coded_events" in facts or ours:
+        return failed("epsilon", "a guarantee is claimed, and its events were taken out")
+    return unchecked("epsilon", UNDATED)
+
+
+def _printed(facts: Mapping[str, Any]) -> Finding:
+    """Without events the printed ledger must at least say what the values say."""
+    epsilon, delta = float(facts["epsilon"]), float(facts["delta"])
+    wanted = {
+        "adjacency: ": f"{facts['adjacency']}",
+        "unit: ": f"{facts['unit']}",
+        "epsilon at delta ": f"{delta:.6g}: {upwards(epsilon)}",
     }
-    told = {name: stated[name] for name in computed}
-    what = f"epsilon {epsilon:.6g} at delta {stated['delta']:g} ({stated['adjacency']})"
-    yield compared("claimed ceilings", told, computed, what)
+    lines = list(facts["events"])
+    told = {head: [one.removeprefix(head) for one in lines if one.startswith(head)]
+            for head in wanted}  # fmt: skip
+    computed = {head: [value] for head, value in wanted.items()}
+    return compared("ledger", told, computed, "epsilon, delta, unit, adjacency as printed")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,8 @@ Status: TypeAlias = Literal["ok", "failed", "not checked"]
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 """How far a recomputed number may be off: sums in another order, never another result."""
+RELATIVE_ONLY: Final = frozenset({"delta", "confidence", "fpr", "p_value", "level"})
+"""Settings and chances, of which tiny ones differ as much as large ones do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ def guarded(check: str, run: Callable[[], Iterable[Finding]]) -> Iterator[Findin
     except InputError as error:
         yield failed(check, str(error))
     except MemoryError:
-        yield unchecked(check, "needs more memory than there is")
+        yield failed(check, "needs more memory than there is")
     except Exception as error:  # a hostile file may raise anything, anywhere
         told = f"what is stored cannot be computed with ({type(error).__name__})"
         yield failed(check, told)
@@ -74,13 +76,17 @@ def differences(stored: Any, computed: Any, place: str) -> Iterator[str]:
             return
         for i, (one, other) in enumerate(zip(stored, computed, strict=True)):
             yield from differences(one, other, f"{place}[{i}]")
-    elif not _same(stored, computed):
-        yield f"{place or 'it'} says {_short(stored)}, computed {_short(computed)}"
+    elif not _same(stored, computed, 0.0 if _named(place) in RELATIVE_ONLY else ABSOLUTE):
+        yield f"{place or 'it'} says {short(stored)}, computed {short(computed)}"
 
 
-def _same(stored: Any, computed: Any) -> bool:
+def _named(place: str) -> str:
+    return place.rpartition(".")[2].partition("[")[0]
+
+
+def _same(stored: Any, computed: Any, absolute: float) -> bool:
     if _is_number(stored) and _is_number(computed):
-        return bool(np.isclose(stored, computed, rtol=RELATIVE, atol=ABSOLUTE))
+        return bool(np.isclose(stored, computed, rtol=RELATIVE, atol=absolute))
     return type(stored) is type(computed) and bool(stored == computed)
 
 
@@ -88,6 +94,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _short(value: Any) -> str:
+def printable(text: str) -> str:
+    """Text of somebody else for one line of a terminal: what does not print is escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def short(value: Any) -> str:
+    """A JSON value in a few characters."""
     told = f"{value:.7g}" if isinstance(value, float) else repr(value)
     return told if len(told) <= 60 else f"{told[:60]}..."

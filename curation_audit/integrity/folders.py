@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from curation_audit.checks import InputError
 
 MOST_FILES: Final = 10_000
 MOST_DEPTH: Final = 8
-MOST_JSON_BYTES: Final = 1 << 28
+MOST_JSON_BYTES: Final = 1 << 25
 BLOCK: Final = 1 << 20
 IGNORED: Final = (".lock",)
 """Of the tool itself: empty, and made again by whoever works in a folder."""
@@ -59,7 +60,12 @@ def parsed_json(payload: bytes, where: str) -> Any:
         InputError: for anything else.
     """
     try:
-        return json.loads(payload, parse_constant=_no_constant, object_pairs_hook=_unique)
+        return json.loads(
+            payload,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
     except RecursionError:
         raise InputError(where, "is nested too deep") from None
     except ValueError as error:
@@ -69,6 +75,13 @@ def parsed_json(payload: bytes, where: str) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"holds {name}, which JSON has no number for")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("holds a number that is too large")
+    return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -111,7 +124,7 @@ def files_below(folder: Path, *, but: tuple[str, ...] = ()) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in _walk(folder, MOST_DEPTH):
         name = path.relative_to(folder).as_posix()
-        if name in but or name in IGNORED:
+        if name in but or (name in IGNORED and path.lstat().st_size == 0):
             continue
         if len(found) >= MOST_FILES:
             raise InputError(str(folder), f"holds more than {MOST_FILES} files")

@@ -24,15 +24,20 @@ SLACK: Final = 0.01
 """Accountants differ by their grids, and printed numbers are rounded."""
 POISSON: Final = "the card, if every unit joins a step by its own coin"
 PARAMETERS: Final = "privacy_loss.privacy_parameters."
+NUMBERS: Final = ("epsilon", "delta", "noise_multiplier", "sampling_rate", "steps", "mu", "rho")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A field, where it may stand, and why a claim is open without it."""
+    """A field, where it may stand, and why a claim is open without it.
+
+    ``yes_no``: whether true or false says something.
+    """
 
     name: str
     places: tuple[str, ...]
     why: str
+    yes_no: bool = False
 
 
 FIELDS: Final = (
@@ -72,6 +77,7 @@ FIELDS: Final = (
         places=("model.release_type", "deployment_model.release_type", "model.is_many_release",
                 "release_type"),
         why="one release, or many whose epsilons add up",
+        yes_no=True,
     ),
     Wanted(
         name="composition",
@@ -93,6 +99,9 @@ FIELDS: Final = (
     ),
 )  # fmt: skip
 
+NOTHING: Final = ("", "?", "todo", "tbd", "unknown", "not known", "unspecified", "n/a", "null")
+"""Texts that stand where a value is missing; "none" may be an answer."""
+
 ADJACENCIES: Final[dict[str, Adjacency]] = {
     "add_remove": "add_remove", "add/remove": "add_remove", "add or remove one": "add_remove",
     "add or remove": "add_remove", "unbounded": "add_remove",
@@ -113,7 +122,11 @@ def read_card(path: Path) -> Mapping[str, Any]:
     if not isinstance(tree, Mapping):
         raise InputError(str(path), "holds no card", "expected names and values")
     within = tree.get("deployment")
-    return within if isinstance(within, Mapping) else tree
+    if not isinstance(within, Mapping):
+        return tree
+    # a number beside the deployment must not say otherwise than the one in it
+    beside = {name: tree[name] for name in ("epsilon", "delta") if name in tree}
+    return {**beside, **within}
 
 
 def check_card(card: Mapping[str, Any]) -> Iterator[Finding]:
@@ -122,32 +135,54 @@ def check_card(card: Mapping[str, Any]) -> Iterator[Finding]:
         value = found_at(card, field.places)
         if value is None:
             yield unchecked(field.name, f"missing: {field.why}")
+        elif isinstance(value, bool) and not field.yes_no:
+            yield unchecked(field.name, "unclear: true or false is no answer")
         elif not isinstance(value, str | list | Mapping | bool):
             yield unchecked(field.name, "unclear: it is neither text nor a list")
         else:
             yield passed(field.name, _shown(value))
-    epsilon = _number(card, "epsilon", "epsilon")
-    delta = _number(card, "delta", "delta")
+    epsilon = _number(card, "epsilon")
+    delta = _number(card, "delta")
+    yield from _contradictions(card)
     yield from _stated(epsilon, delta, found_at(card, FIELDS[0].places))
     yield from _accounted(card, epsilon, delta)
 
 
 def found_at(card: Mapping[str, Any], places: tuple[str, ...]) -> Any:
     """The value at the first place that holds one; ``None`` where none does."""
+    return next(_all_at(card, places), None)
+
+
+def _all_at(card: Mapping[str, Any], places: tuple[str, ...]) -> Iterator[Any]:
     for place in places:
         value: Any = card
         for part in place.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if value is not None and value not in ("", "TODO", [], {}):
-            return value
-    return None
+        empty = value is None or value in ([], {})
+        if not empty and not (isinstance(value, str) and value.strip().lower() in NOTHING):
+            yield value
 
 
-def _number(card: Mapping[str, Any], name: str, flat: str) -> float | str | None:
+def _contradictions(card: Mapping[str, Any]) -> Iterator[Finding]:
+    """A number that stands in several places must be one."""
+    for name in NUMBERS:
+        said = {_as_number(one) for one in _all_at(card, _places(name))}
+        if len(said) > 1:
+            told = ", ".join(sorted(f"{one:g}" if isinstance(one, float) else one for one in said))
+            yield failed(name, f"the card contradicts itself: {told}")
+
+
+def _places(name: str) -> tuple[str, ...]:
+    return (f"{PARAMETERS}{name}", f"privacy_loss.{name}", f"implementation.{name}", name)
+
+
+def _number(card: Mapping[str, Any], name: str) -> float | str | None:
     """A number, also one in quotes; a text where it says something else, ``None`` for nothing."""
-    value = found_at(card, (f"{PARAMETERS}{name}", f"implementation.{name}", flat))
-    if value is None:
-        return None
+    value = found_at(card, _places(name))
+    return None if value is None else _as_number(value)
+
+
+def _as_number(value: object) -> float | str:
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -167,7 +202,7 @@ def _stated(
             yield passed(name, f"{value:g}")
     if epsilon is None:
         yield unchecked("epsilon", "missing: the number that everything else is about")
-    if delta is None and not (isinstance(definition, str) and "pure" in definition.lower()):
+    if delta is None and not _is_pure(definition):
         yield unchecked("delta", "missing: without it an epsilon says nothing, but for pure DP")
     if isinstance(delta, float) and delta >= 1:
         yield failed("delta", f"{delta:g} guarantees nothing: it must be below 1")
@@ -181,6 +216,9 @@ def _accounted(
     card: Mapping[str, Any], epsilon: float | str | None, delta: float | str | None
 ) -> Iterator[Finding]:
     events = _events(card)
+    definition, mechanism = (found_at(card, field.places) for field in (FIELDS[0], FIELDS[7]))
+    if _is_pure(definition) and (_named_gaussian(mechanism) or any(map(_has_tail, events or ()))):
+        yield failed("definition", "pure DP is claimed, and Gaussian noise gives none")
     if events is None:
         want = "noise_multiplier, sampling_rate and steps; or mu; or rho; or coded_events"
         yield unchecked("accounting", f"no parameters to account again with: {want}")
@@ -196,14 +234,26 @@ def _accounted(
     yield check_guarantee(events, known, epsilon, delta, slack=SLACK)
 
 
+def _is_pure(definition: Any) -> bool:
+    return isinstance(definition, str) and "pure" in definition.lower()
+
+
+def _named_gaussian(mechanism: Any) -> bool:
+    return isinstance(mechanism, str) and "gaussian" in mechanism.lower()
+
+
+def _has_tail(event: Event) -> bool:
+    """Whether no epsilon bounds its losses."""
+    return isinstance(event, Gaussian | PoissonGaussian | Zcdp)
+
+
 def _events(card: Mapping[str, Any]) -> tuple[Event, ...] | None:
     """Events from a card's parameters, where they are enough."""
     coded = found_at(card, ("coded_events",))
     if coded is not None:
         return events_of(coded)
     noise, rate, steps, mu, rho = (
-        _number(card, name, name)
-        for name in ("noise_multiplier", "sampling_rate", "steps", "mu", "rho")
+        _number(card, name) for name in ("noise_multiplier", "sampling_rate", "steps", "mu", "rho")
     )
     if isinstance(noise, float) and isinstance(rate, float) and isinstance(steps, float):
         if steps != int(steps) or not 1 <= steps <= MOST_STEPS:

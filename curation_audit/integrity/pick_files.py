@@ -1,5 +1,6 @@
 """Picked ids from files: parquet, as ``curate`` writes them, or one id a line."""
 
+import unicodedata
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,8 @@ from curation_audit.integrity.picks import Picked
 PICKS: Final = "picks.parquet"
 SCORE: Final = "dp_score"
 MOST_BYTES: Final = 1 << 32
+UNSEEN: Final = ("Cc", "Cf", "Zl", "Zp")
+"""Categories of Unicode: controls, formats, and separators of lines and paragraphs."""
 
 
 def read_picks(path: Path, *, scored: bool) -> Picked:
@@ -40,13 +43,26 @@ def read_picks(path: Path, *, scored: bool) -> Picked:
 
 
 def read_ids(path: Path) -> list[str]:
-    """One id a line, as UTF-8; blank lines are left out.
+    """One id a line, as UTF-8 with or without its mark; blank lines are left out.
 
     Raises:
-        InputError: for a file that is no text.
+        InputError: for a file that is no text, or an id that looks like another one: absence is
+            about exact bytes, and would be proved of an id that nobody meant.
     """
     try:
-        text = read_small(path, MOST_BYTES).decode()
+        text = read_small(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(str(path), "is no UTF-8 text", "expected one id a line") from None
-    return [line for line in (one.removesuffix("\r") for one in text.split("\n")) if line]
+    lines = [one.removesuffix("\r") for one in text.split("\n")]
+    for number, line in enumerate(lines, 1):
+        if problem := _lookalike(line):
+            raise InputError(f"{path}, line {number}", problem, "write the id as the pool has it")
+    return [line for line in lines if line]
+
+
+def _lookalike(line: str) -> str | None:
+    if line != line.strip():
+        return "begins or ends with white space"
+    if any(unicodedata.category(one) in UNSEEN for one in line):
+        return "holds a control or invisible character"
+    return None if unicodedata.is_normalized("NFC", line) else "is not in Unicode's form NFC"

@@ -35,7 +35,8 @@ class Picked:
         """Sort picks as they are committed.
 
         Raises:
-            InputError: for an id that stands there twice or is no text.
+            InputError: for an id that stands there twice or is no text, or an infinite score, which
+                no JSON of a proof could show.
         """
         try:
             encoded = [one.encode() for one in ids]
@@ -45,6 +46,8 @@ class Picked:
         ascending = tuple(encoded[i] for i in order)
         if any(one == other for one, other in itertools.pairwise(ascending)):
             raise InputError("picks", "hold an id twice", "ids must differ within a pool")
+        if scores is not None and any(math.isinf(one) for one in scores):
+            raise InputError("picks", "hold an infinite score", "commit to their ids alone")
         return cls(
             ids=ascending,
             scores=None if scores is None else tuple(float(scores[i]) for i in order),

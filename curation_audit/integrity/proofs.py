@@ -88,7 +88,7 @@ def check_proofs(tree: object, commitment: Commitment) -> tuple[Answer, ...]:
     """
     try:
         return tuple(_answers(tree, commitment))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         told = f"({type(error).__name__})"
         raise InputError("proofs", f"are not what 'attest prove' writes {told}") from None
 
@@ -123,8 +123,17 @@ def _leaf(tree: Mapping[str, Any], commitment: Commitment) -> Leaf:
         raise ValueError("no leaf")
     score = None
     if commitment.scored:
-        score = math.nan if tree["score"] is None else float(tree["score"])
+        score = _score(tree["score"])
     return Leaf(index=index, id=tree["id"].encode(), nonce=nonce, score=score, path=path)
+
+
+def _score(value: object) -> float:
+    """A finite number; null stands for NaN, of a row without a score."""
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("no score")
+    return float(value)
 
 
 def _check_order(leaves: Sequence[Leaf]) -> None:

@@ -12,13 +12,19 @@ import numpy as np
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.bounding import judge_bounds, judge_claim
 from curation_audit.auditing.evidence import AttackEvidence, Game, n_fit_pairs
-from curation_audit.auditing.judge import judge_controls, judge_policy, judge_stage, verdict
+from curation_audit.auditing.judge import (
+    CONTROLS_LEVEL,
+    judge_controls,
+    judge_policy,
+    judge_stage,
+    verdict,
+)
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.auditing.release import EVIDENCE_KINDS
 from curation_audit.dp.claims import Claim
 from curation_audit.game import paired_inclusion, permute_pairs
-from curation_audit.integrity.dp_claim import claim_of, curation_claim_of
-from curation_audit.integrity.findings import Finding, compared, failed, passed, unchecked
+from curation_audit.integrity.findings import Finding, compared, failed, passed, short, unchecked
+from curation_audit.integrity.report_claim import claim_of, curation_claim_of
 from curation_audit.observations import Stage
 from curation_audit.results import Adjacency, StageResult, to_plain
 from curation_audit.streams import Streams
@@ -73,14 +79,29 @@ def recompute(report: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> It
     if unknown:
         yield unchecked("numbers", f"this version has no attack {', '.join(unknown)}")
         return
+    shape = (terms.attack.shadows, report["design"]["n_candidates"])
+    if arrays["inclusion"].shape != shape:  # before coins are drawn for whatever it says
+        yield failed("coins", f"{short(list(shape))} shadows and candidates are not the evidence's")
+        return
     drawn = _coins(report, terms)
     if not np.array_equal(drawn, arrays["inclusion"]):
         yield failed("coins", "who was in which shadow does not follow from the seed")
         return
+    yield from _left_out(arrays, names)
     yield from _settings(report, terms)
     yield passed("coins", f"{drawn.shape[0]} shadows of {drawn.shape[1]} candidates, by the seed")
     with one_thread():
         yield from _judged_again(report, arrays, terms, _game(drawn, arrays, terms), names)
+
+
+def _left_out(
+    arrays: Mapping[str, np.ndarray], names: Sequence[tuple[str, Stage]]
+) -> Iterator[Finding]:
+    """An attack that ran and is not told of is a number that somebody did not like."""
+    told = {f"{EVIDENCE_KINDS[0]}_{name}" for name, _ in names}
+    for array in sorted(arrays):
+        if array.startswith(f"{EVIDENCE_KINDS[0]}_") and array not in told:
+            yield failed("attacks", f"{short(array)} is of an attack that the report leaves out")
 
 
 def terms_of(report: Mapping[str, Any], n_claims: int) -> StoredTerms:
@@ -179,6 +200,9 @@ def _judged_again(
     yield from _subgroups(report)
     controls = judge_controls(terms, found, game)
     what = f"{len(controls)} tests"
+    head = {"family_wise_level": CONTROLS_LEVEL, "n_tests": len(controls)}
+    told = {name: report["controls"][name] for name in head}
+    yield compared("controls", told, head, "their number and level")
     yield compared("controls", report["controls"]["results"], to_plain(controls), what)
     bounds, claim = judge_bounds(terms, found, game), judge_claim(terms, found, game)
     yield compared("bounds", report["bounds"], to_plain(bounds), "lower bounds on epsilon")

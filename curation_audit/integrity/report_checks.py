@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from curation_audit.auditing.bounding import GUESSES, PAIR_MEAN, RATES
+from curation_audit.auditing.layout import resolved_fpr
 from curation_audit.integrity.findings import Finding, compared, failed, passed, unchecked
 from curation_audit.integrity.folders import read_json, read_small
 from curation_audit.report.card import render_card
@@ -17,6 +18,10 @@ COUNTS: Final = {
     **dict.fromkeys(GUESSES, ("canaries", "guesses", "right")),
     **dict.fromkeys(RATES, ("true_positives", "in_rows", "false_positives", "out_rows")),
 }
+BEYOND: Final = (
+    "n_private_rows", "n_always_in_rows", "production_rows", "n_pool", "n_test", "n_features",
+    "picked", "threat.decimals", "threat.may_insert",
+)  # fmt: skip
 MOST_TEXT: Final = 1 << 26
 RENDERED: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "card.md": render_card,
@@ -33,6 +38,7 @@ def check_report(report: dict[str, Any], release: Path) -> Iterator[Finding]:
     )
     yield from _rates(report)
     yield from _bounds(report)
+    yield from _design(report)
     yield from _renderings(report, release)
 
 
@@ -80,6 +86,27 @@ def _bounds(report: Mapping[str, Any]) -> Iterator[Finding]:
             told[at] = one["epsilon"]
             computed[at] = method.epsilon(*counts, one["delta"], one["confidence"])
     yield compared("bounds from counts", told, computed, f"{len(told)} by their counts")
+
+
+def _design(report: Mapping[str, Any]) -> Iterator[Finding]:
+    """What follows from the numbers of shadows and candidates.
+
+    Of two shadows of a pair exactly one holds a candidate, and both hold the rows always in.
+    """
+    design = report["design"]
+    n_shadows, n_candidates = design["n_shadows"], design["n_candidates"]
+    computed = {"n_pairs": n_shadows // 2}
+    if design["smallest_fpr"] is not None:
+        computed["smallest_fpr"] = resolved_fpr(n_shadows, n_candidates)
+    beyond: tuple[str, ...] = BEYOND
+    if design["canaries"] is None:
+        held = design["n_private_rows"] + design["n_always_in_rows"]
+        computed["mean_rows_per_shadow"] = held / 2
+    else:
+        beyond = ("mean_rows_per_shadow", *beyond)
+    told = {name: design[name] for name in computed}
+    yield compared("design", told, computed, ", ".join(computed))
+    yield unchecked("design", f"{', '.join(beyond)}: they need the data or the pipeline")
 
 
 def _renderings(report: dict[str, Any], release: Path) -> Iterator[Finding]:

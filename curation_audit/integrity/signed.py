@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation_audit.integrity.dsse import Envelope, signed_by
-from curation_audit.integrity.findings import Finding, failed, passed, unchecked
+from curation_audit.integrity.findings import Finding, failed, passed, short, unchecked
 from curation_audit.integrity.folders import file_sha256, files_below, sha256_of
 from curation_audit.integrity.keys import key_id
 from curation_audit.integrity.manifest import (
@@ -14,7 +14,7 @@ from curation_audit.integrity.manifest import (
     configuration_sha256,
     read_manifest,
 )
-from curation_audit.integrity.statement import Statement
+from curation_audit.integrity.statement import SHA256, Statement
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -33,11 +33,13 @@ def check_signed(release: Path, key: "Ed25519PublicKey | None") -> Iterator[Find
     envelope, statement = found
     yield check_signature(envelope, key)
     yield from _files(release, statement)
+    name, time = (short(statement.predicate.get(one)) for one in ("name", "signed"))
+    yield unchecked("time", f"run {name}, signed {time}: the signer's word, nobody else stamps it")
 
 
 def check_signature(envelope: Envelope, key: "Ed25519PublicKey | None") -> Finding:
     """Whether the pinned key signed; key ids are hints, and a signature of another key is none."""
-    named = ", ".join(one.keyid[:16] for one in envelope.signatures) or "nobody"
+    named = ", ".join(_hint(one.keyid) for one in envelope.signatures) or "nobody"
     if key is None:
         return unchecked(
             "signature", f"no key to check with; it names {named}, which proves nothing"
@@ -45,6 +47,10 @@ def check_signature(envelope: Envelope, key: "Ed25519PublicKey | None") -> Findi
     if signed_by(envelope, key):
         return passed("signature", f"made by the key {key_id(key)}")
     return failed("signature", f"not made by the key {key_id(key)[:16]}; it names {named}")
+
+
+def _hint(keyid: str) -> str:
+    return keyid[:16] if SHA256.fullmatch(keyid) else "an unreadable id"
 
 
 def _files(release: Path, statement: Statement) -> Iterator[Finding]:

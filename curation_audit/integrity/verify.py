@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from curation_audit.checks import InputError
 from curation_audit.integrity.arrays import read_arrays
-from curation_audit.integrity.dp_claim import check_protection, check_stated_claim
+from curation_audit.integrity.dp_claim import check_protection
 from curation_audit.integrity.findings import Finding, failed, guarded, passed, unchecked
 from curation_audit.integrity.folders import read_json
 from curation_audit.integrity.keys import key_id
 from curation_audit.integrity.manifest import EVIDENCE, read_manifest
+from curation_audit.integrity.report_claim import (
+    check_configured,
+    check_fine_tuning,
+    check_stated_claim,
+)
 from curation_audit.integrity.signed import check_report_of_manifest, check_signed
 
 if TYPE_CHECKING:
@@ -31,11 +36,13 @@ UNSIGNED: Final = "integrity only, signer unknown (--key pins the signer)"
 class Checked:
     """What was looked at, and what it came to.
 
-    ``pinned``: the id of the key that was given. ``unsigned``: what may be said at most without.
+    ``pinned``: the id of the key that was given. ``what``: what it vouches for, with its place.
+    ``unsigned``: what may be said at most without.
     """
 
     findings: tuple[Finding, ...]
     pinned: str | None
+    what: str
     unsigned: str = UNSIGNED
 
     @property
@@ -53,6 +60,7 @@ class Checked:
         """One line; without a pinned key nobody is vouched for, whatever fits."""
         n_open = sum(one.status == "not checked" for one in self.findings)
         beyond = f"; {n_open} things could not be checked" if n_open else ""
+        beyond = f", for {self.what}{beyond}"
         if self.failures:
             return f"FAILED: {len(self.failures)} of {len(self.findings)} checks{beyond}"
         if self.pinned is None:
@@ -64,31 +72,57 @@ def verify_run(run: Path, key: "Ed25519PublicKey | None") -> Checked:
     """Check a run folder, or its release folder alone.
 
     Raises:
-        InputError: where there is no release.
+        InputError: where there is no release, or more than one.
     """
-    release = release_of(run)
+    return verify_release(release_of(run), key)
+
+
+def verify_release(folder: Path, key: "Ed25519PublicKey | None") -> Checked:
+    """Check the folder that holds a report, and no other.
+
+    Raises:
+        InputError: for a link, or where there is no report.
+    """
+    release = _no_link(folder)
     findings = list(guarded("signature", partial(check_signed, release, key)))
     findings += guarded("report", partial(_report, release))
-    return concluded(findings, key)
+    return concluded(findings, key, f"the release folder {release}")
 
 
-def concluded(findings: Sequence[Finding], key: "Ed25519PublicKey | None") -> Checked:
-    """The findings with the key that was pinned."""
-    return Checked(findings=tuple(findings), pinned=None if key is None else key_id(key))
+def concluded(findings: Sequence[Finding], key: "Ed25519PublicKey | None", what: str) -> Checked:
+    """The findings with the key that was pinned, and what it vouches for."""
+    pinned = None if key is None else key_id(key)
+    return Checked(findings=tuple(findings), pinned=pinned, what=what)
 
 
 def release_of(run: Path) -> Path:
     """The release folder of a run folder, or the release folder itself.
 
     Raises:
-        InputError: where there is none.
+        InputError: where there is none; or both, of which a reader may open either.
     """
-    for folder in (run / "release", run):
-        if (folder / "report.json").exists():
-            if folder.is_symlink() or (folder / "report.json").is_symlink():
-                raise InputError(str(folder), "is a link", "name the folder itself")
-            return folder
-    raise InputError(str(run), "found no release/report.json", "name a run folder or its release")
+    found = [folder for folder in (run, run / "release") if holds(folder, "report.json")]
+    if not found:
+        hint = "name a run folder or its release"
+        raise InputError(str(run), "found no release/report.json", hint)
+    if len(found) > 1:
+        hint = "one of them is not this run's: name the report.json that is meant"
+        raise InputError(str(run), "holds report.json and release/report.json", hint)
+    return found[0]
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Whether something of that name is there, be it a link that leads nowhere."""
+    return (folder / name).exists() or (folder / name).is_symlink()
+
+
+def _no_link(folder: Path) -> Path:
+    """The resolved folder, so that its own name and its parent are known (``.`` has none)."""
+    if not holds(folder, "report.json"):
+        raise InputError(str(folder), "found no report.json", "name a run folder or its release")
+    if folder.is_symlink() or (folder / "report.json").is_symlink():
+        raise InputError(str(folder), "is a link", "name the folder itself")
+    return folder.resolve()
 
 
 def _report(release: Path) -> Iterator[Finding]:
@@ -106,6 +140,10 @@ def _report(release: Path) -> Iterator[Finding]:
     if found is not None:
         manifest = partial(check_report_of_manifest, found[1], report, release.parent)
         yield from guarded("manifest", manifest)
+    if report["protection"] is not None:
+        as_written = {**tree["protection"], "tool": report["tool"]}
+        yield from guarded("epsilon", partial(check_protection, as_written))
+        yield from guarded("configured privacy", partial(check_configured, report))
     yield from _contents(report, release)
 
 
@@ -113,10 +151,9 @@ def _contents(report: dict[str, Any], release: Path) -> Iterator[Finding]:
     from curation_audit.integrity.report_checks import check_report
 
     yield from guarded("report", partial(check_report, report, release))
-    if report["protection"] is not None:
-        yield from guarded("epsilon", partial(check_protection, report["protection"]))
-    if report["claim"] is not None:
-        yield from guarded("claimed ceilings", partial(check_stated_claim, report))
+    yield from guarded("claimed ceilings", partial(check_stated_claim, report))
+    if report["fine_tuning"] is not None:
+        yield from guarded("fine-tuning", partial(check_fine_tuning, report))
     yield from guarded("evidence", partial(_evidence, report, release))
     yield from (unchecked(check, detail) for check, detail in NEVER)
 

@@ -11,11 +11,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from curation_audit import AttackSettings, Pipeline, PolicyRule, RunSettings, Threat
 from curation_audit.auditing.engine import run_audit
 from curation_audit.auditing.release import render_again
+from curation_audit.dp.event_codec import encoded
+from curation_audit.dp.events import Gaussian
+from curation_audit.dp.ledger import Ledger, guarantee_of
+from curation_audit.integrity.attestation import ATTESTATION, OF_RELEASE, attest
+from curation_audit.integrity.picks import Picked
 from curation_audit.pipelines.protection.base import Budget
 from curation_audit.pipelines.protection.gaussian_mean import GaussianMean
 from curation_audit.pipelines.protection.protect import ProtectSettings
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.mean import Mean
+from curation_audit.releases.public_maps import MeanMap
+from curation_audit.releases.release import Release
+from curation_audit.version import __version__
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -82,3 +90,33 @@ def failures(checked) -> set[str]:
 
 def found(checked, check) -> set[str]:
     return {one.status for one in checked.findings if one.check == check}
+
+
+def release_facts(**changes):
+    """What a release's card says of a mean under Gaussian noise."""
+    events = (Gaussian(mu=1.0, what="mean"),)
+    return {
+        "tool": f"curation-audit {__version__}", "mechanism": "gaussian_mean", "delta": 1e-5,
+        "epsilon": guarantee_of(events, "add_remove").epsilon_at(1e-5), "unit": "row",
+        "adjacency": "add_remove", "coded_events": [encoded(one) for one in events],
+        "events": list(Ledger("add_remove", "row", events).lines(1e-5)), "noise_tier": "hardened",
+    } | changes  # fmt: skip
+
+
+def make_release(facts) -> Release:
+    return Release(
+        map=MeanMap("inner_product"), weights=np.ones(3), facts=facts, shift=np.zeros(3),
+        scale=np.ones(3),
+    )  # fmt: skip
+
+
+def put_picks(folder: Path, opening: Path, key=KEY) -> Release:
+    """A release and its attestation, as ``curate`` writes them."""
+    facts = release_facts()
+    release = make_release(facts)
+    release.save(folder / "release.npz")
+    said = {"fingerprint": release.fingerprint} | {name: facts[name] for name in OF_RELEASE}
+    picked, rule = Picked.of(["a", "b"], [2.0, 1.0]), {"name": "top_k", "k": 2}
+    about = {"release": said, "rule": rule, "seed": 0, "pool": None}
+    attest(picked, about, folder / ATTESTATION, opening, key)
+    return release

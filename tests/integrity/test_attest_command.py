@@ -1,9 +1,12 @@
 """From ``curate --attest`` to proofs that a third party checks."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+
+from curation_audit.releases.release import Release
 
 DP = {"mechanism": "gaussian_mean", "epsilon": 1.0, "delta": 1e-5, "adjacency": "zero_out"}
 
@@ -124,6 +127,7 @@ def test_an_attestation_holds_nothing_private_and_no_other_pick(picked, tmp_path
     said = json.loads(base64.b64decode(json.loads(text)["payload"]))["predicate"]
     assert said["tree"]["n"] == len(inside)
     assert said["release"]["unit"] == "Pat.Nr"
+    assert said["release"]["noise_tier"] == "hardened"
     assert said["pool"]["n_rows"] == 300
     assert said["rule"]["name"] == "top_k"
     secret = json.loads((tmp_path / "opening.json").read_text())["nonce_key"]
@@ -185,3 +189,49 @@ def test_picks_of_another_curation_are_committed_without_scores(command, tmp_pat
     assert code == 0
     answers = [(one["id"], one["picked"]) for one in json.loads(out)["answers"]]
     assert answers == [("a", True), ("c", False), ("ä", True)]
+
+
+def test_proofs_of_nothing_prove_nothing(picked, command, tmp_path):
+    folder, inside, _ = picked
+    tree = json.loads(proved(command, tmp_path, folder, inside[:1]).read_text())
+    (tmp_path / "none.json").write_text(json.dumps(tree | {"leaves": [], "proofs": []}))
+    arguments = ("attest", "check", folder, tmp_path / "none.json", "--key")
+    code, out, _ = command(*arguments, tmp_path / "sign.pem.pub")
+    assert code == 1
+    assert "verified" not in out
+    assert "no row is answered" in out
+
+
+def test_each_id_and_what_the_signer_states_are_told(picked, command, tmp_path):
+    folder, inside, outside = picked
+    proofs = proved(command, tmp_path, folder, [inside[0], outside[0]])
+    code, out, _ = command("attest", "check", folder, proofs)
+    assert code == 0
+    lines = out.splitlines()
+    assert f"picked       {inside[0]!r}" in lines
+    assert f"not picked   {outside[0]!r}" in lines
+    for told in ("made:        20", "epsilon:     0.99", "rule:        {",
+                 f"committed:   {len(inside)} rows"):  # fmt: skip
+        assert any(line.startswith(told) for line in lines), told
+    (tmp_path / "asked.txt").write_text(inside[0])
+    _, out, _ = command("attest", "check", folder, proofs, "--ids", tmp_path / "asked.txt")
+    assert repr(outside[0]) not in out
+
+
+def test_scores_without_noise_for_release_are_not_committed(picked, command, tmp_path):
+    """By a release of the research tier: proofs show ids, and the attestation says the tier."""
+    folder, inside, outside = picked
+    release = Release.load(folder / "release.npz")
+    facts = release.card() | {"noise_tier": "research"}
+    replace(release, facts=facts).save(tmp_path / "research.npz")
+    (tmp_path / "opening.json").unlink()
+    code, out, err = command(
+        "curate", "--pipeline", tmp_path / "small.yaml", "--release", tmp_path / "research.npz",
+        "--out", tmp_path / "other", "--quiet", "--attest", tmp_path / "opening.json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "ids alone" in out
+    proofs = proved(command, tmp_path, tmp_path / "other", [inside[0], outside[0]])
+    assert "score" not in proofs.read_text()
+    code, out, _ = command("attest", "check", tmp_path / "other", proofs)
+    assert code == 0

@@ -1,23 +1,22 @@
 """Printed guarantees against the accountant, in reports, in releases and in cards of others."""
 
-import json
 import math
 
 import numpy as np
 import pytest
-import yaml
 from scipy.stats import norm
 
 from curation_audit.checks import InputError
+from curation_audit.dp.claims import GaussianClaim
 from curation_audit.dp.event_codec import encoded
-from curation_audit.dp.events import Gaussian, PoissonGaussian, Zcdp
+from curation_audit.dp.events import Gaussian, PoissonGaussian
 from curation_audit.dp.ledger import Ledger, guarantee_of
 from curation_audit.integrity.dp_claim import check_guarantee, check_protection, events_of
-from curation_audit.integrity.foreign_card import FIELDS, check_card, read_card
+from curation_audit.integrity.report_claim import check_fine_tuning
 from curation_audit.integrity.verify import verify_run
 from curation_audit.integrity.verify_any import verify_any
-from curation_audit.storage import pack_arrays, unpack_arrays
-from tests.integrity.finished import report_of, write_report
+from curation_audit.storage import code_digest, pack_arrays, unpack_arrays
+from tests.integrity.finished import edited, make_release, release_facts, report_of, write_report
 
 GAUSSIAN = (Gaussian(mu=0.5, what="mean"),)
 DELTA = 1e-5
@@ -84,8 +83,34 @@ def test_epsilon_delta_unit_and_adjacency_follow_from_the_events(change, wrong):
 def test_what_is_kept_as_text_only_is_left_open():
     old = facts()
     del old["coded_events"]
-    assert [one.status for one in check_protection(old)] == ["not checked"]
+    assert [one.status for one in check_protection(old)] == ["not checked", "ok"]
     assert [one.status for one in check_protection(facts(epsilon=None))] == ["not checked"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epsilon": 0.1}, {"epsilon": EPSILON * 2}, {"delta": 1e-9}, {"unit": "visit"},
+     {"adjacency": "add_remove"}, {"events": []}],
+)  # fmt: skip
+def test_without_events_the_printed_ledger_still_binds(change):
+    old = facts(**change)
+    del old["coded_events"]
+    assert failures(check_protection(old)) == {"ledger"}
+
+
+def test_events_that_were_taken_out_are_missed():
+    """Every version that knows of events writes them wherever there is an epsilon."""
+    assert failures(check_protection(facts(coded_events=None))) == {"epsilon"}
+    old = facts(tool={"code_digest": code_digest()})
+    del old["coded_events"]
+    assert failures(check_protection(old)) == {"epsilon"}
+
+
+def test_a_release_that_prints_another_epsilon_is_found(tmp_path):
+    lie = release_facts(epsilon=0.01)
+    del lie["coded_events"]
+    make_release(lie).save(tmp_path / "lie.npz")
+    assert failures(verify_any(tmp_path / "lie.npz", None).findings) == {"ledger"}
 
 
 def nested(depth):
@@ -141,6 +166,74 @@ def test_a_wrong_claim_of_a_report_is_found(private_run, change, wrong):
     assert wrong in failures(verify_run(private_run, None).findings)
 
 
+def claimed_without_events(report):
+    report["protection"].update(coded_events=None, epsilon=0.1)
+    report["claim"] = None
+
+
+def claim_of_less(report):
+    claim, stated = GaussianClaim(mu=0.05, adjacency="zero_out"), report["claim"]
+    stated.update(
+        constants={"mu": 0.05}, epsilon=claim.epsilon_at(stated["delta"]), auc=claim.auc(),
+        advantage=claim.advantage(), pair_share=claim.pair_share(),
+        tpr=claim.tpr(np.array(stated["fpr"])).tolist(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (claimed_without_events, {"epsilon", "ledger", "claimed ceilings"}),
+        (lambda report: report.update(claim=None), {"claimed ceilings"}),
+        (claim_of_less, {"claimed ceilings"}),
+        (lambda report: report["claim"].update(kind="composed", constants={}),
+         {"claimed ceilings"}),
+        (lambda report: report["configuration"]["protect"].update(epsilon=8.0), {"budget"}),
+        (lambda report: report["configuration"]["protect"].update(delta=1e-6),
+         {"configured privacy"}),
+        (lambda report: report["configuration"]["protect"].update(mechanism="ulsif"),
+         {"configured privacy"}),
+        (lambda report: report["configuration"]["protect"].update(adjacency="add_remove"),
+         {"configured privacy"}),
+    ],
+)  # fmt: skip
+def test_claim_events_and_configuration_hang_together(private_run, change, wrong):
+    (private_run / "evidence.npz").unlink()
+    edited(private_run, change)
+    checked = verify_run(private_run, None)
+    assert wrong <= failures(checked.findings) <= {*wrong, "headline numbers"}
+
+
+def test_what_the_configuration_does_not_state_is_left_open(private_run):
+    (private_run / "evidence.npz").unlink()
+    edited(private_run, lambda report: report["configuration"].pop("protect"))
+    status = {one.check: one.status for one in verify_run(private_run, None).findings}
+    assert status["configured privacy"] == status["unit"] == "not checked"
+
+
+def fine_tuned(**changes):
+    last = PoissonGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=10, what="model")
+    both, spent = (*GAUSSIAN, last), {"adjacency": "zero_out", "delta": DELTA, "unit": "patient"}
+    told = spent | {
+        "epsilon": guarantee_of((last,), "zero_out").epsilon_at(DELTA),
+        "curation_epsilon": EPSILON,
+        "joint_epsilon": guarantee_of(both, "zero_out").epsilon_at(DELTA),
+        "noise_multiplier": 1.0, "sampling_rate": 0.1, "steps": 10,
+    }  # fmt: skip
+    own = spent | {"coded_events": [encoded(one) for one in both]}
+    return {"fine_tuning": told | changes, "protection": own}
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({}, "ok"), ({"epsilon": 0.1}, "failed"), ({"curation_epsilon": 0.1}, "failed"),
+     ({"joint_epsilon": 0.1}, "failed"), ({"steps": 9}, "failed"), ({"unit": "row"}, "failed"),
+     ({"joint_epsilon": None}, "not checked")],
+)  # fmt: skip
+def test_what_fine_tuning_spends_follows_from_its_event(change, status):
+    assert [one.status for one in check_fine_tuning(fine_tuned(**change))] == [status]
+
+
 def test_a_claim_that_shares_its_confidence_with_others_is_judged_so(private_run):
     """The run is one of three of a sweep; as one alone its limits would be others."""
     path = private_run / "evidence.npz"
@@ -157,130 +250,3 @@ def test_a_wrong_epsilon_in_a_card_is_found(private_run):
     assert epsilon in text
     path.write_text(text.replace(epsilon, "0.100"))
     assert failures(verify_run(private_run, None).findings) == {"card.md"}
-
-
-# --- cards of others
-
-REGISTRY = {
-    "status": "Draft",
-    "deployment": {
-        "name": "x",
-        "dp_flavor": {"name": "approximate DP", "input_metric": "Add or remove one",
-                      "unprotected_quantities": "none"},
-        "privacy_loss": {"privacy_unit": "user",
-                         "privacy_parameters": {"epsilon": "2.2", "delta": 1e-6}},
-        "model": {"model_name": "Central", "release_type": "One-shot"},
-        "accounting": {"composition": "PLD"},
-        "implementation": {"mechanisms": "DP-SGD", "noise_multiplier": 1.0, "sampling_rate": 0.01,
-                           "steps": 1000, "pre_processing": "none"},
-    },
-}  # fmt: skip
-
-
-def card_of(tmp_path, tree, name="card.yaml"):
-    path = tmp_path / name
-    path.write_text(json.dumps(tree) if name.endswith("json") else yaml.safe_dump(tree))
-    return path
-
-
-@pytest.mark.parametrize("name", ["card.yaml", "card.json", "card.yml"])
-def test_a_card_of_the_registry_is_read_and_accounted_again(tmp_path, name):
-    """Epsilon 2.12 by the accountant; 2.2 is loose by 4 %, and 1 is wrong."""
-    findings = list(check_card(read_card(card_of(tmp_path, REGISTRY, name))))
-    assert {one.status for one in findings} == {"ok"}
-    assert {field.name for field in FIELDS} < {one.check for one in findings}
-    assert "loose" in findings[-1].detail
-    wrong = json.loads(json.dumps(REGISTRY))
-    wrong["deployment"]["privacy_loss"]["privacy_parameters"]["epsilon"] = 1.0
-    checked = verify_any(card_of(tmp_path, wrong, name), None)
-    assert failures(checked.findings) == {"epsilon"}
-    assert checked.exit_code == 1
-
-
-def test_a_flat_card_says_what_it_leaves_open():
-    findings = list(check_card({"epsilon": 2, "delta": "1.1e-10", "unit": "sequence"}))
-    status = {one.check: one.status for one in findings}
-    assert status["unit"] == status["epsilon"] == status["delta"] == "ok"
-    for name in ("adjacency", "composition", "mechanism", "trust model", "definition",
-                 "accounting"):  # fmt: skip
-        assert status[name] == "not checked"
-    assert not failures(findings)
-
-
-@pytest.mark.parametrize(
-    ("card", "check", "status", "told"),
-    [
-        ({"epsilon": "it varies"}, "epsilon", "not checked", "unclear"),
-        ({"epsilon": [1, 2]}, "epsilon", "not checked", "unclear"),
-        ({"epsilon": True}, "epsilon", "not checked", "unclear"),
-        ({"epsilon": -1}, "epsilon", "not checked", "unclear"),
-        ({"epsilon": "nan"}, "epsilon", "not checked", "unclear"),
-        ({}, "epsilon", "not checked", "missing"),
-        ({"epsilon": 1}, "delta", "not checked", "missing"),
-        ({"delta": 1.0}, "delta", "failed", "guarantees nothing"),
-        ({"delta": 0.01}, "delta", "not checked", "one unit in 100"),
-        ({"unit": 3}, "unit", "not checked", "unclear"),
-        ({"mu": 1.0}, "accounting", "not checked", "must be numbers"),
-        ({"mu": 1.0, "epsilon": 1, "delta": 1e-5, "adjacency": "?"}, "accounting", "not checked",
-         "adjacency"),
-    ],
-)  # fmt: skip
-def test_what_is_missing_unclear_or_empty_is_told(card, check, status, told):
-    found = [one for one in check_card(card) if one.check == check and one.status == status]
-    assert any(told in one.detail for one in found)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "events"),
-    [
-        ({"mu": 0.5}, GAUSSIAN),
-        ({"rho": 0.1}, (Zcdp(rho=0.1, what="x"),)),
-        ({"coded_events": [encoded(one) for one in GAUSSIAN]}, GAUSSIAN),
-    ],
-)
-@pytest.mark.parametrize("adjacency", ["zero out", "replace_one"])
-def test_any_parameters_that_suffice_are_accounted(parameters, events, adjacency):
-    known = adjacency.replace(" ", "_")
-    epsilon = guarantee_of(events, known).epsilon_at(DELTA)
-    card = {"epsilon": epsilon, "delta": DELTA, "adjacency": adjacency, **parameters}
-    assert list(check_card(card))[-1].status == "ok"
-    assert list(check_card(card | {"epsilon": epsilon * 0.9}))[-1].status == "failed"
-
-
-def test_pure_dp_needs_no_delta():
-    findings = list(check_card({"epsilon": 1.0, "definition": "Pure DP"}))
-    assert "delta" not in {one.check for one in findings}
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.yaml", "!!python/object/apply:os.system ['true']"), ("a.yaml", "a: [b"),
-        ("a.json", "{"),
-        ("a.yaml", "- a"), ("a.json", "[]"), ("a.json", '{"a": 1, "a": 2}'), ("a.yaml", "[" * 9999),
-        ("a.json", "x" * (1 << 21)),
-        ("a.yaml", "steps: 1.5\nnoise_multiplier: 1\nsampling_rate: 1"),
-        ("a.json", '{"steps": 1e12, "noise_multiplier": 1, "sampling_rate": 1}'),
-        ("a.json", '{"steps": 10, "noise_multiplier": 0, "sampling_rate": 1}'),
-        ("a.json", '{"coded_events": {"a": 1}}'),
-        ("a.yaml", "a: &a [x, x]\nb: &b [*a, *a]\ndefinition: [*b, *b]"),
-        ("a.yaml", "unit: a\nunit: b"),
-    ],
-)  # fmt: skip
-def test_what_is_no_card_ends_in_one_line(tmp_path, command, name, text):
-    (tmp_path / name).write_text(text)
-    code, out, err = command("verify", tmp_path / name)
-    assert code == 1, err
-    assert "FAILED" in out
-    assert "Traceback" not in out + err
-
-
-def test_a_card_carries_no_signature(tmp_path, command):
-    command("keygen", tmp_path / "sign.pem")
-    path = card_of(tmp_path, REGISTRY)
-    code, _, err = command("verify", path, "--key", tmp_path / "sign.pem.pub")
-    assert (code, len(err.splitlines())) == (2, 1)
-    code, out, _ = command("verify", path)
-    assert code == 0
-    assert "nothing is signed" in out
-    assert "verified" not in out

@@ -4,7 +4,9 @@ import contextlib
 import io
 import json
 import os
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 from curation_audit.checks import InputError
 from curation_audit.integrity import folders
 from curation_audit.integrity.arrays import read_arrays
+from curation_audit.integrity.findings import compared
 from curation_audit.integrity.folders import file_sha256, files_below, parsed_json, read_small
+from curation_audit.integrity.pick_files import read_ids
 from curation_audit.integrity.statement import (
     MANIFEST,
     PICKS,
@@ -29,6 +33,8 @@ def test_files_are_named_by_their_place(tmp_path):
     (tmp_path / "b").mkdir()
     for name in ("a", "b/c", ".lock", "left"):
         (tmp_path / name).write_text(name)
+    assert list(files_below(tmp_path, but=("left",))) == [".lock", "a", "b/c"]
+    (tmp_path / ".lock").write_bytes(b"")  # as the tool leaves it
     assert list(files_below(tmp_path, but=("left",))) == ["a", "b/c"]
 
 
@@ -80,6 +86,7 @@ def test_too_many_files_are_refused(tmp_path, monkeypatch):
         "{",
         '{"a": NaN}',
         '{"a": Infinity}',
+        '{"a": 1e999}',
         '{"a": 1, "a": 2}',
         "[" * 100_000,
         '"\\ud800',
@@ -184,6 +191,49 @@ def test_pickles_bombs_and_repeats_are_refused(tmp_path):
     for name in ("pickle", "bomb", "twice", "none", "missing", "pipe"):
         with pytest.raises(InputError):
             read_arrays(tmp_path / f"{name}.npz")
+
+
+def test_members_that_lie_in_each_other_are_refused(tmp_path):
+    """Three stored members, each inside of the one before: as large as three files together."""
+    inner, places = bytes(1000), []
+    for i in range(3):
+        body = npy(np.frombuffer(inner, np.uint8))
+        head = struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 0, 0, 0, zlib.crc32(body), len(body),
+                           len(body), 5, 0)  # fmt: skip
+        inner = head + b"%d.npy" % i + body
+        places.append((i, zlib.crc32(body), len(body), len(inner)))
+    central = b""
+    for i, crc, size, whole in places:
+        central += struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, crc, size, size, 5,
+                               0, 0, 0, 0, 0, len(inner) - whole) + b"%d.npy" % i  # fmt: skip
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, len(central), len(inner), 0)
+    (tmp_path / "x.npz").write_bytes(inner + central + tail)
+    with pytest.raises(InputError, match="holds no arrays"):
+        read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a\n b", "line 2: begins"), ("a\t", "begins"), ("a\u200bb", "invisible"),
+     ("a\x00", "control"),
+     ("a\u2028b", "invisible"), ("a\u0308", "NFC"), ("a\u00a0", "begins")],
+)  # fmt: skip
+def test_an_id_that_looks_like_another_is_refused(tmp_path, text, told):
+    (tmp_path / "ids.txt").write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_ids(tmp_path / "ids.txt")
+
+
+def test_the_mark_of_utf_8_is_no_part_of_an_id(tmp_path):
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbfa\r\n\nb c\n")
+    assert read_ids(tmp_path / "ids.txt") == ["a", "b c"]
+
+
+def test_tiny_settings_are_compared_by_their_share():
+    for name in ("delta", "confidence", "p_value"):
+        assert compared("x", {name: 9e-10}, {name: 1e-12}, "x").status == "failed"
+    assert compared("x", {"fpr": [1e-10]}, {"fpr": [2e-10]}, "x").status == "failed"
+    assert compared("x", {"auc": 1e-12}, {"auc": 0.0}, "x").status == "ok"
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))

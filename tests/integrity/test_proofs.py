@@ -272,3 +272,20 @@ def test_a_thousand_of_each_on_a_million_rows_in_ten_seconds():
     broken["leaves"][500]["path"][7] = "00" * 32
     with pytest.raises(InputError, match="not in the tree"):
         check_proofs(broken, commitment)
+
+
+@pytest.mark.parametrize("score", [10**400, "1.0", True, [1.0], float("inf")])
+def test_a_score_is_a_finite_number(score):
+    picked = Picked.of(["row-1", "row-2"], [1.0, 2.0])
+    commitment, made = commit(picked, bytes(32))
+    tree = prove(["row-1"], picked, made, bytes(32), commitment)
+    assert check_proofs(tree, commitment)[0].problem is None
+    tree["leaves"][0]["score"] = score
+    with pytest.raises(InputError, match="are not what"):
+        check_proofs(tree, commitment)
+
+
+@pytest.mark.parametrize("score", [float("inf"), float("-inf")])
+def test_an_infinite_score_is_never_committed(score):
+    with pytest.raises(InputError, match="infinite score"):
+        Picked.of(["a"], [score])

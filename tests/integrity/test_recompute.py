@@ -57,6 +57,8 @@ def test_a_number_that_the_evidence_does_not_give_is_found(run, place, check):
         (lambda report: report["verdict"].update(status="no leak found"), "verdict"),
         (lambda report: report["policy"].clear(), "verdict"),
         (lambda report: report.update(seed=12), "coins"),
+        (lambda report: report["controls"].update(n_tests=6), "controls"),
+        (lambda report: report["controls"].update(family_wise_level=0.01), "controls"),
         (lambda report: report["stages"][0]["headline"].update(attack="trace"), "stage scores"),
         (lambda report: report["bounds"][0]["results"][2]["counts"].update(right=1), "bounds"),
         (lambda report: report["design"].update(n_candidates=23), "coins"),
@@ -99,3 +101,37 @@ def test_a_run_of_an_older_version_says_what_it_did_not_keep(run):
     checked = verify_run(run, None)
     assert checked.exit_code == 0
     assert found(checked, "numbers") == {"not checked"}
+
+
+def test_no_coins_are_drawn_for_what_the_evidence_has_not(run, monkeypatch):
+    def drawn(*_):
+        raise AssertionError("coins were drawn")
+
+    monkeypatch.setattr("curation_audit.integrity.recompute.paired_inclusion", drawn)
+    edited(run, lambda report: report["design"].update(n_shadows=10**7, n_candidates=10**6))
+    assert failures(verify_run(run, None)) >= {"coins"}
+
+
+def test_numbers_that_need_too_much_memory_are_not_taken_for_right(run, monkeypatch):
+    def too_large(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("curation_audit.integrity.recompute.paired_inclusion", too_large)
+    assert failures(verify_run(run, None)) == {"evidence"}
+
+
+def test_an_attack_that_ran_and_is_left_out_is_missed(run):
+    edited(run, lambda report: report["stages"][0]["attacks"].pop())
+    assert "attacks" in failures(verify_run(run, None))
+
+
+@pytest.mark.parametrize("name", ["n_pairs", "smallest_fpr", "mean_rows_per_shadow"])
+def test_the_design_follows_from_shadows_and_candidates(run, name):
+    (run / "evidence.npz").unlink()
+    assert found(verify_run(run, None), "design") == {"ok", "not checked"}
+    edited(run, lambda report: report["design"].update({name: report["design"][name] + 1}))
+    checked = verify_run(run, None)
+    assert failures(checked) == {"design"}
+    told = " ".join(one.detail for one in checked.findings if one.check == "design")
+    for open_one in ("n_pool", "picked", "production_rows", "threat.may_insert"):
+        assert open_one in told
