@@ -1,6 +1,7 @@
 """``curate`` with noise on the selection: picks alone, booked once, under a key of their own."""
 
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -162,9 +163,13 @@ KEYS = [bytes([7]) * 32]
 
 @pytest.fixture(autouse=True)
 def known_keys(monkeypatch):
-    """Keys that tests know: the n-th is of n + 7."""
+    """Keys that tests know: the n-th is of n + 7. Names of temporary files are drawn, too."""
     drawn = iter(range(7, 100))
-    monkeypatch.setattr(pick_store.secrets, "token_bytes", lambda n: bytes([next(drawn)]) * n)
+
+    def known(n):
+        return bytes([next(drawn)]) * n if n == len(KEYS[0]) else os.urandom(n)
+
+    monkeypatch.setattr(pick_store.secrets, "token_bytes", known)
 
 
 def seen_keys(monkeypatch):

@@ -111,7 +111,7 @@ def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:
     with placed(tree):
         plan = plan_of(validated(tree), file.resolve().parent)
         check_game(plan)
-        return plan
+        return replace(plan, origin=Origin(file.resolve(), tuple(assignments)))
 
 
 def load_for_release(
@@ -131,8 +131,7 @@ def load_for_release(
     file = Path(path)
     tree = override(read_tree(file), assignments)
     with placed(tree):
-        plan = plan_of(validated(tree), file.resolve().parent, most_pool_rows)
-        return replace(plan, origin=Origin(file.resolve(), tuple(assignments)))
+        return plan_of(validated(tree), file.resolve().parent, most_pool_rows)
 
 
 def plan_of(section: PipelineSection, base: Path, most_pool_rows: int | None = None) -> AuditPlan:
