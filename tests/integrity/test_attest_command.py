@@ -228,6 +228,7 @@ def test_scores_without_noise_for_release_are_not_committed(picked, command, tmp
     code, out, err = command(
         "curate", "--pipeline", tmp_path / "small.yaml", "--release", tmp_path / "research.npz",
         "--out", tmp_path / "other", "--quiet", "--attest", tmp_path / "opening.json",
+        "--allow-research-noise",
     )  # fmt: skip
     assert code == 0, err
     assert "ids alone" in out
