@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from curation_audit.auditing.plan import AuditPlan
+    from curation_audit.releases.release import Release
 
 MOST_BACKGROUND: Final = 100_000
 """Rows of the pool that a mechanism looks at; a larger pool is scored as a stream."""
@@ -93,7 +94,6 @@ def curate(
         scores_are_free,
     )
     from curation_audit.integrity.picks import Picked
-    from curation_audit.releases.release import Release
     from curation_audit.storage import locked
 
     own = {"epsilon": epsilon, "noise_tier": noise}
@@ -112,18 +112,14 @@ def curate(
         plan = load_for_release(pipeline, (*settings, "run.dtype=float64"))
         _tell_noisy(plan, Path(out), new_version=new_version, as_json=as_json)
         return
-    told: dict[str, Any] = {}
-    lines = [f"release: {release_file}: nothing was spent"]
     if release_file is not None:
-        release = Release.load(release_file)
-        _check_noise(release.card(), allow_research=allow_research)
+        release, told, lines = _stored(release_file, allow_research=allow_research)
     else:
         plan = load_for_release(pipeline, settings, most_pool_rows=MOST_BACKGROUND)
         drawn = draw_release(plan, new_version=new_version, allow_research=allow_research)
         release = drawn.release
         told, lines = _spent(plan.ledger, "release", booked=drawn.booked)
-    tier = release.card().get("noise_tier", "hardened")
-    told["noise_tier"] = tier
+    told["noise_tier"] = tier = release.card().get("noise_tier", "hardened")
     if tier == "research":
         lines.append("noise:   research: not for release")
     progress = choose_progress(quiet=quiet, json_logs=False)
@@ -137,6 +133,15 @@ def curate(
         lines += _of_attestation(paths[ATTESTATION], opening, scored=scores is not None)
     counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool, "n_unscored": picks.n_unscored}
     _tell(as_json, paths, counts, told, lines)
+
+
+def _stored(file: str, *, allow_research: bool) -> tuple["Release", dict[str, Any], list[str]]:
+    """A release that was made before, and what to tell of it."""
+    from curation_audit.releases.release import Release
+
+    release = Release.load(file)
+    _check_noise(release.card(), allow_research=allow_research)
+    return release, {}, [f"release: {file}: nothing was spent"]
 
 
 def _of_attestation(path: Path, opening: Path, *, scored: bool) -> list[str]:

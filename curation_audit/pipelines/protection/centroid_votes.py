@@ -7,9 +7,8 @@ from typing import ClassVar
 from curation_audit import checks
 from curation_audit.checks import SettingError
 from curation_audit.dp.events import Event
-from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import noisy_mean
 from curation_audit.releases.public_maps import VotesMap
 
 
@@ -43,12 +42,5 @@ class CentroidVotes:
                 f"found {self.clusters}, but the pool has {len(site.pool)} rows",
                 "ask for fewer clusters",
             )
-        mechanism = GaussianSum(
-            clip=self.clip,
-            mu=budget.mu_left(beside),
-            adjacency=site.adjacency,
-            denominator=site.public_units or 1,
-            nonnegative=True,
-        )
         public = VotesMap.of_pool(site.pool.features, self.clusters, site.seed, self.votes)
-        return noisy_sum(public, mechanism)
+        return noisy_mean(public, self.clip, budget, beside, site)

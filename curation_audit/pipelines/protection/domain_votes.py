@@ -9,9 +9,8 @@ import numpy as np
 from curation_audit import checks
 from curation_audit.checks import SettingError
 from curation_audit.dp.events import Event
-from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import noisy_mean
 from curation_audit.pipelines.scorers.class_votes import ClassVotes
 
 
@@ -40,11 +39,5 @@ class DomainVotes:
                 f"is missing, but {self.name} counts private rows by it",
                 "name the column of domains in both sets",
             )
-        mechanism = GaussianSum(
-            clip=self.clip,
-            mu=budget.mu_left(beside),
-            adjacency=site.adjacency,
-            denominator=site.public_units or 1,
-            nonnegative=True,
-        )
-        return noisy_sum(ClassVotes(np.bincount(of_pool)), mechanism)
+        public = ClassVotes(np.bincount(of_pool))
+        return noisy_mean(public, self.clip, budget, beside, site)

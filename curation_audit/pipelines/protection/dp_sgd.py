@@ -114,15 +114,7 @@ class DpSgd:
     def _settings(
         self, noise_multiplier: float, site: Site, pool: Features | None
     ) -> DpSgdSettings:
-        expected = self.expected_units
-        if expected is None:
-            if site.public_units is None:
-                raise SettingError(
-                    f"{PATH}.expected_units",
-                    "is missing, and under add_remove the number of units is secret",
-                    "give a public number of units per step, or use adjacency: zero_out",
-                )
-            expected = self.sampling_rate * site.public_units
+        expected = expected_per_step(self.expected_units, self.sampling_rate, site, PATH)
         try:
             return DpSgdSettings(
                 steps=self.steps,
@@ -152,6 +144,23 @@ class DpSgd:
             )
         widest = max(self.hidden, default=self.base_width)
         return dp_rate(self.learning_rate, widest, self.base_width, self.width_exponent)
+
+
+def expected_per_step(given: float | None, sampling_rate: float, site: Site, path: str) -> float:
+    """What a step's sum is divided by: as set, or the public number of units that join on average.
+
+    Raises:
+        SettingError: where nothing is set and the number of units is secret.
+    """
+    if given is not None:
+        return given
+    if site.public_units is None:
+        raise SettingError(
+            f"{path}.expected_units",
+            "is missing, and under add_remove the number of units is secret",
+            "give a public number of units per step, or use adjacency: zero_out",
+        )
+    return sampling_rate * site.public_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,14 @@
 """DSIR from a noisy histogram of hashed n-grams: the private form of ``dsir``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
-
-import numpy as np
 
 from curation_audit import checks
 from curation_audit.dp.events import Event
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import median_length, noisy_sum
 from curation_audit.pipelines.scorers.dsir import Dsir, log_shares
 from curation_audit.pipelines.scorers.noisy_shares import NgramShares, NoisyShares
 from curation_audit.pipelines.scorers.noisy_sum import NoisySum
@@ -47,26 +45,24 @@ class DsirHistogram:
         """One Gaussian release of a histogram."""
         own = site.scorer if isinstance(site.scorer, Dsir) else Dsir(normalise="length")
         public = NgramShares(of=Dsir(n=own.n, buckets=self.buckets, normalise=own.normalise))
-        lengths = np.linalg.norm(public.contribution(site.pool.features), axis=1)
+        of_pool = public.contribution(site.pool.features)
         mechanism = GaussianSum(
-            clip=self.clip or float(np.median(lengths)) or 1.0,
+            clip=self.clip or median_length(of_pool),
             mu=budget.mu_left(beside),
             adjacency=site.adjacency,
-            nonnegative=True,
+            nonnegative=public.nonnegative,
         )
         part = noisy_sum(public, mechanism)
-        of_pool = mechanism.vectors(public.contribution(site.pool.features))
-        mass = float(of_pool.sum(axis=1).mean())
+        mass = float(mechanism.vectors(of_pool).sum(axis=1).mean())
         scorer = NoisyShares(
             histogram=NoisySum(map=public, mechanism=mechanism),
             map=public,
             smoothing=self.smoothing * mass + mechanism.sigma,
             log_pool=log_shares(public.of.of_pool(site.pool)),
         )
-        return ScorerPart(
+        return replace(
+            part,
             scorer=scorer,
-            event=part.event,
-            sensitivity=part.sensitivity,
             notes=_notes(mechanism.sigma / mass, self.buckets, site) if mass else (),
         )
 

@@ -23,7 +23,7 @@ from curation_audit.pipelines.base import Downstream
 from curation_audit.pipelines.downstream.dense import hidden_widths, with_ones
 from curation_audit.pipelines.downstream.fine_tune import FineTune
 from curation_audit.pipelines.protection.base import Site
-from curation_audit.pipelines.protection.dp_sgd import DpSgd
+from curation_audit.pipelines.protection.dp_sgd import DpSgd, expected_per_step
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.results import Adjacency
 from curation_audit.training.dp_sgd import DpSgdSettings
@@ -208,15 +208,7 @@ def _noise(settings: FineTuneSettings, before: tuple[Event, ...]) -> float:
 def _constants(
     settings: FineTuneSettings, site: Site, hidden: tuple[int, ...], n_classes: int, noise: float
 ) -> DpSgdSettings:
-    expected = settings.expected_units
-    if expected is None:
-        if site.public_units is None:
-            raise SettingError(
-                f"{PATH}.expected_units",
-                "is missing, and under add_remove the number of units is secret",
-                "give a public number of units per step, or use adjacency: zero_out",
-            )
-        expected = settings.sampling_rate * site.public_units
+    expected = expected_per_step(settings.expected_units, settings.sampling_rate, site, PATH)
     rate = settings.learning_rate
     if rate is None:
         if hidden:

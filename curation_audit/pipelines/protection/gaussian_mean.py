@@ -8,9 +8,8 @@ import numpy as np
 
 from curation_audit import checks
 from curation_audit.dp.events import Event
-from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import median_length, noisy_mean
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.mean import Mean
 from curation_audit.releases.public_maps import MeanMap, Metric
@@ -46,18 +45,10 @@ class GaussianMean:
 
     def clip_for(self, mapped: np.ndarray) -> float:
         """The clipping norm: as set, or the median length of pool rows (rows, p)."""
-        if self.clip is not None:
-            return self.clip
-        median = float(np.median(np.linalg.norm(mapped.astype(np.float64), axis=1)))
-        return median if median > 0 else 1.0
+        return self.clip or median_length(mapped.astype(np.float64))
 
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """One Gaussian release."""
         public = self.map(site)
-        mechanism = GaussianSum(
-            clip=self.clip_for(public.query(site.pool.features)),
-            mu=budget.mu_left(beside),
-            adjacency=site.adjacency,
-            denominator=site.public_units or 1,
-        )
-        return noisy_sum(public, mechanism)
+        clip = self.clip_for(public.query(site.pool.features))
+        return noisy_mean(public, clip, budget, beside, site)

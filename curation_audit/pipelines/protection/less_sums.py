@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from curation_audit import checks
 from curation_audit.dp.events import Event
 from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import noisy_mean, noisy_sum
 from curation_audit.pipelines.scorers.gradient_sums import (
     GradientSum,
     NoisySubtasks,
@@ -44,12 +44,8 @@ class LessSums:
         settings, found = _checkpoints(site)
         scale = 1 / math.sqrt(len(found.checkpoints))
         gradients = GradientSum(name=self.name, map=found, scale=scale)
-        mu = budget.mu_left(beside)
         if settings.subtasks == "one":
-            one = GaussianSum(
-                clip=1.0, mu=mu, adjacency=site.adjacency, denominator=site.public_units or 1
-            )
-            return noisy_sum(gradients, one)
+            return noisy_mean(gradients, 1.0, budget, beside, site)
         stack = SubtaskSums(
             name=self.name,
             gradients=gradients,
@@ -57,7 +53,9 @@ class LessSums:
             count_weight=self.count_weight,
         )
         mechanism = GaussianSum(
-            clip=math.hypot(1.0, self.count_weight), mu=mu, adjacency=site.adjacency
+            clip=math.hypot(1.0, self.count_weight),
+            mu=budget.mu_left(beside),
+            adjacency=site.adjacency,
         )
         part = noisy_sum(stack, mechanism)
         scorer = NoisySubtasks(
@@ -65,7 +63,7 @@ class LessSums:
             map=stack,
             shown=found.shown,
         )
-        return ScorerPart(scorer=scorer, event=part.event, sensitivity=part.sensitivity)
+        return replace(part, scorer=scorer)
 
 
 def _checkpoints(site: Site) -> tuple[Less, LessMap]:

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from curation_audit import checks
 from curation_audit.dp.events import Event
-from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import noisy_mean
 from curation_audit.releases.density_maps import FourierMap
 
 
@@ -35,11 +34,5 @@ class RffDensity:
 
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """One Gaussian release of the features' sum."""
-        mechanism = GaussianSum(
-            clip=self.clip,
-            mu=budget.mu_left(beside),
-            adjacency=site.adjacency,
-            denominator=site.public_units or 1,
-        )
         public = FourierMap.of_pool(site.pool.features, self.frequencies, self.bandwidth, site.seed)
-        return noisy_sum(public, mechanism)
+        return noisy_mean(public, self.clip, budget, beside, site)

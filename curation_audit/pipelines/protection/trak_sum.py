@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from curation_audit import checks
 from curation_audit.dp.events import Event
-from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import median_length, noisy_mean
 from curation_audit.pipelines.scorers.gradient_sums import GradientSum
 from curation_audit.pipelines.scorers.trak import BoundTrak, Trak
 from curation_audit.pipelines.scorers.trak_map import TrakMap
@@ -37,14 +34,9 @@ class TrakSum:
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """One Gaussian release."""
         public = GradientSum(name=self.name, map=_map(site))
-        lengths = np.linalg.norm(public.contribution(site.pool.features, site.pool.labels), axis=1)
-        mechanism = GaussianSum(
-            clip=self.clip or float(np.median(lengths)) or 1.0,
-            mu=budget.mu_left(beside),
-            adjacency=site.adjacency,
-            denominator=site.public_units or 1,
-        )
-        return noisy_sum(public, mechanism)
+        vectors = public.contribution(site.pool.features, site.pool.labels)
+        clip = self.clip or median_length(vectors)
+        return noisy_mean(public, clip, budget, beside, site)
 
 
 def _map(site: Site) -> TrakMap:

@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from curation_audit import checks
 from curation_audit.checks import SettingError
 from curation_audit.dp.events import Event
-from curation_audit.dp.gaussian_sum import GaussianSum
 from curation_audit.pipelines.protection.base import PATH, Budget, ScorerPart, Site
-from curation_audit.pipelines.protection.sums import noisy_sum
+from curation_audit.pipelines.protection.sums import median_length, noisy_mean
 from curation_audit.releases.density_maps import RatioMap
 
 
@@ -49,12 +46,5 @@ class Ulsif:
             )
         pool = site.pool.features
         public = RatioMap.of_pool(pool, self.centers, self.bandwidth, self.ridge, site.seed)
-        lengths = np.linalg.norm(public.contribution(pool), axis=1)
-        mechanism = GaussianSum(
-            clip=self.clip or float(np.median(lengths)) or 1.0,
-            mu=budget.mu_left(beside),
-            adjacency=site.adjacency,
-            denominator=site.public_units or 1,
-            nonnegative=True,
-        )
-        return noisy_sum(public, mechanism)
+        clip = self.clip or median_length(public.contribution(pool))
+        return noisy_mean(public, clip, budget, beside, site)
