@@ -1,9 +1,11 @@
 """Does a learning rate that was tuned on a narrow network serve a wide one? By parametrisation.
 
 Perceptrons of two hidden layers on 1,792 rows of digits, 84 steps of 128 rows, cosine; the best
-rate of each width by a parabola through octaves, from two networks a width. One thread.
+rate of each width by a parabola through octaves, from two networks a width. One thread. Features
+are standardised, as pipelines do; ``--inputs pixels`` leaves them as they are, from 0 to 1.
 
     python -m benchmarks.width_transfer [--optimiser adamw] [--widths 64,128,256,512,1024,2048]
+        [--inputs standardised]
 """
 
 import argparse
@@ -22,11 +24,14 @@ N_ROWS = 1792
 OCTAVES = {"sgd": (-8, 1), "adamw": (-11, -1), "muon": (-8, 0)}
 
 
-def digits() -> PublicTask:
-    """Images with pixels from 0 to 1."""
+def digits(inputs: str) -> PublicTask:
+    """Images with pixels from 0 to 1, or each pixel of mean 0 and variance 1."""
     found = load_digits()
+    rows = found.data[:N_ROWS] / 16
+    if inputs == "standardised":
+        rows = (rows - rows.mean(axis=0)) / np.where(rows.std(axis=0) > 0, rows.std(axis=0), 1)
     return PublicTask(
-        features=(found.data[:N_ROWS] / 16).astype(np.float32),
+        features=rows.astype(np.float32),
         labels=found.target[:N_ROWS],
         n_classes=10,
     )
@@ -37,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--optimiser", choices=OPTIMISERS, default="adamw")
     parser.add_argument("--widths", default="64,128,256,512,1024,2048")
+    parser.add_argument("--inputs", choices=("standardised", "pixels"), default="standardised")
     asked = parser.parse_args()
     widths = [int(one) for one in asked.widths.split(",")]
     rates = [2.0**k for k in range(*OCTAVES[asked.optimiser])]
@@ -47,14 +53,15 @@ def main() -> None:
         begin = time.perf_counter()
         trial = Trial(recipe=recipe, rule=WidthRule(parametrization=name), networks=2)
         with one_thread():
-            found = lr_transfer_check(digits(), widths, rates, trial)
+            found = lr_transfer_check(digits(asked.inputs), widths, rates, trial)
         mean = found.losses.mean(axis=2)
         tuned = int(mean[0].argmin())
         slope = found.slope
-        print(f"{asked.optimiser}, {name}: {time.perf_counter() - begin:.0f} s")
+        print(f"{asked.optimiser}, {name}, {asked.inputs}: {time.perf_counter() - begin:.0f} s")
         print("  best log2 rate by width", np.round(found.best().mean(axis=1), 2))
         print(f"  drift {found.drift:.2f} octaves; slope {slope.value:.3f}", end=" ")
         print(f"({slope.low:.3f} to {slope.high:.3f}); at the edge: {found.at_edge}")
+        print("  loss at each width's best", np.round(mean.min(axis=1), 4))
         print(f"  widest: loss at its best {mean[-1].min():.4f}", end=", ")
         print(f"at the narrowest one's best {mean[-1, tuned]:.4f}", flush=True)
 

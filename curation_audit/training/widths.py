@@ -175,11 +175,11 @@ def _trained(task: PublicTask, width: int, trial: Trial) -> tuple[list[Layer], l
     rows = torch.as_tensor(task.features)
     targets = torch.eye(task.n_classes, dtype=rows.dtype)[torch.as_tensor(task.labels)]
     widths = (rows.shape[1], *(width for _ in range(trial.hidden)), task.n_classes)
-    before = trial.rule.initial(widths, streams.generators("initial weights"), rows)
+    before = trial.rule.dense(widths, streams.generators("initial weights"), rows)
     real = np.ones((trial.networks, len(rows)), dtype=bool)
     index = torch.arange(len(rows)).expand(trial.networks, -1)
     orders = row_orders(real, trial.recipe.epochs, streams.generators("row order"))
-    scales = trial.rule.scales(trial.recipe, widths)
+    scales = trial.rule.dense_scales(trial.recipe, widths)
     examples = Examples(rows, targets, index, real)
     return before, train(before, examples, orders, trial.recipe, scales)
 
