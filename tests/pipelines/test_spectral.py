@@ -11,6 +11,7 @@ from curation_audit.checks import SettingError
 from curation_audit.config import load_plan
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import PrivateRows, Rows
+from curation_audit.pipelines.downstream.cnn import Cnn
 from curation_audit.pipelines.downstream.mlp import Mlp
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.streams import Streams
@@ -104,6 +105,29 @@ def test_an_audit_and_a_forecast_of_a_spectral_scorer(small, command):
     assert_one_line(*found, ["found spectral", "first order is not worked out"])
 
 
+def test_a_spectral_convolution_learns_alone_as_beside_others(pool, rng):
+    settings = {"shape": (1, D), "channels": (8,), "parametrization": "spectral"}
+    with pytest.raises(SettingError, match=r"train\.channels"):
+        Cnn(**settings)  # one row of pixels cannot be halved
+    images = dataclasses.replace(pool, features=rng.normal(size=(M, 16)))
+    images.features[:, 5] += 3 * pool.labels
+    model = Cnn(**settings | {"shape": (4, 4)}, learning_rate=0.1, base_width=4, device="cpu")
+    selection = Selection.from_mask(rng.random((S, M)) < 0.7)
+    every = model.fit(images, selection, 2, streams=streams()).predict_proba(images.features)
+    assert (every.argmax(axis=2) == pool.labels).mean() > 0.85
+    one = Selection.from_mask(selection.mask()[2:3])
+    alone = model.fit(images, one, 2, streams=streams([2])).predict_proba(images.features)
+    np.testing.assert_allclose(alone[0], every[2], atol=1e-6)
+
+
+def test_full_batches_are_those_of_dp_sgd_at_a_sampling_rate_of_one(small):
+    same = {"parametrization": "spectral", "momentum": 0.0, "average": False}
+    by_sgd = load_plan(protected(small, **same)).scorer
+    by_gd = load_plan(protected(small, **same, mechanism="dp_gd", sampling_rate=None)).scorer
+    assert by_gd.settings == by_sgd.settings
+    assert by_gd.settings.parametrization == "spectral"
+
+
 def protected(small, **changes):
     def edit(tree):
         tree["curate"]["scorer"] = {"method": "classifier"}
@@ -131,6 +155,10 @@ def test_a_private_scorer_spends_what_it_spent_at_a_rate_for_its_width(small):
     [
         ({"learning_rate": None}, ["learning_rate", "tune it on public rows"]),
         ({"hidden": []}, ["needs hidden layers"]),
+        (
+            {"mechanism": "dp_gd", "sampling_rate": None, "hidden": None},
+            ["needs hidden layers"],
+        ),
         ({"parametrization": "mup"}, ["parametrization"]),
         ({"base_width": 0}, ["base_width"]),
     ],
