@@ -1,11 +1,11 @@
 """Does a learning rate that was tuned on a narrow network serve a wide one? By parametrisation.
 
 Perceptrons of two hidden layers on 1,792 rows of digits, 84 steps of 128 rows, cosine; the best
-rate of each width by a parabola through octaves, from two networks a width. One thread. Features
-are standardised, as pipelines do; ``--inputs pixels`` leaves them as they are, from 0 to 1.
+rate of each width by a parabola through octaves. One thread. Features are standardised, as
+pipelines do; ``--inputs pixels`` leaves them as they are, from 0 to 1.
 
     python -m benchmarks.width_transfer [--optimiser adamw] [--widths 64,128,256,512,1024,2048]
-        [--inputs standardised]
+        [--inputs standardised] [--networks 2] [--parametrization spectral --octaves=-7,-2]
 """
 
 import argparse
@@ -21,7 +21,7 @@ from curation_audit.training.spectral import PARAMETRIZATIONS
 from curation_audit.training.widths import PublicTask, Trial, lr_transfer_check
 
 N_ROWS = 1792
-OCTAVES = {"sgd": (-8, 1), "adamw": (-11, -1), "muon": (-8, 0)}
+OCTAVES = {"sgd": "-8,0", "adamw": "-11,-2", "muon": "-8,-1"}
 
 
 def digits(inputs: str) -> PublicTask:
@@ -43,15 +43,19 @@ def main() -> None:
     parser.add_argument("--optimiser", choices=OPTIMISERS, default="adamw")
     parser.add_argument("--widths", default="64,128,256,512,1024,2048")
     parser.add_argument("--inputs", choices=("standardised", "pixels"), default="standardised")
+    parser.add_argument("--networks", type=int, default=2)
+    parser.add_argument("--parametrization", choices=PARAMETRIZATIONS)
+    parser.add_argument("--octaves", help="the first and the last log2 rate")
     asked = parser.parse_args()
     widths = [int(one) for one in asked.widths.split(",")]
-    rates = [2.0**k for k in range(*OCTAVES[asked.optimiser])]
+    first, last = map(int, (asked.octaves or OCTAVES[asked.optimiser]).split(","))
+    rates = [2.0**k for k in range(first, last + 1)]
     recipe = Recipe(
         epochs=6, batch_size=128, optimiser=asked.optimiser, weight_decay=0.0, schedule="cosine"
     )
-    for name in PARAMETRIZATIONS:
+    for name in [asked.parametrization] if asked.parametrization else PARAMETRIZATIONS:
         begin = time.perf_counter()
-        trial = Trial(recipe=recipe, rule=WidthRule(parametrization=name), networks=2)
+        trial = Trial(recipe=recipe, rule=WidthRule(parametrization=name), networks=asked.networks)
         with one_thread():
             found = lr_transfer_check(digits(asked.inputs), widths, rates, trial)
         mean = found.losses.mean(axis=2)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from curation_audit.training.widths import Coordinates, Slope, Transfer
 
 WITHIN, EXCEEDED = 0, 1
+PLACES = {"model": "train", "scorer": "curate.scorer"}
 PLOTS = (".png", ".svg", ".pdf")
 NOT_LEAKAGE = (
     "About training alone: leakage that is measured on a narrow network says nothing certain of "
@@ -151,8 +152,8 @@ def lr_transfer_check(
     """Is the best learning rate of a narrow network that of a wide one?
 
     Trains on rows of the public pool only, and spends nothing: a rate that is tuned so costs no
-    budget. Exits with 1 where the fitted optimum moves by more than the limit, or lies at the edge
-    of the rates that were tried.
+    budget. The best one at the narrowest width is told, to be pasted. Exits with 1 where the fitted
+    optimum moves by more than the limit, or lies at the edge of the rates that were tried.
     """
     from curation_audit.training import widths as checks_of_widths
     from curation_audit.training.device import one_thread
@@ -169,6 +170,8 @@ def lr_transfer_check(
     code = EXCEEDED if abs(found.drift) > limit or found.at_edge else WITHIN
     tree = probe.described() | transfer_tree(found) | {"limit": limit, "exit_code": code}
     _show("Best learning rate by width", tree, transfer_rows(found), as_json)
+    if not as_json:
+        click.echo(advice(tree, PLACES[part]))
     return code
 
 
@@ -233,6 +236,7 @@ def transfer_tree(found: "Transfer") -> dict[str, Any]:
         "rates": found.rates,
         "losses": [[one if one < float("inf") else None for one in by] for by in mean.tolist()],
         "best_log2_rate": best.tolist(),
+        "chosen_rate": found.chosen,
         "slope": {"value": found.slope.value, "low": found.slope.low, "high": found.slope.high},
         "drift": found.drift,
         "at_edge": found.at_edge,
@@ -251,6 +255,18 @@ def transfer_rows(found: "Transfer") -> list[list[str]]:
             for i, width in enumerate(found.widths)
         ),
     ]
+
+
+def advice(tree: dict[str, Any], place: str) -> str:
+    """What to put into the pipeline's file, or why nothing should go there yet."""
+    narrowest, base = tree["widths"][0], tree["base_width"]
+    if tree["exit_code"] != WITHIN:
+        return f"No rate to paste: the best one moves, or was not found, at {place}."
+    if tree["parametrization"] == "standard":
+        return f"Under the standard parametrisation a rate is that of one width; {place} stays."
+    if narrowest != base:
+        return f"For a rate to paste let the widths begin with base_width ({base})."
+    return f"Put this into {place}, for every width:\n  learning_rate: {tree['chosen_rate']:.6g}"
 
 
 def _interval(slope: "Slope") -> str:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curation_audit.width_commands import advice
 from tests.config.test_bad_input import assert_one_line
 
 FEW = ("--widths", "8,16,32", "--networks", "2")
@@ -57,6 +58,37 @@ def test_lr_transfer_check_tells_drift_and_edge(wide, command, tmp_path):
     assert code == 1
     assert "none private" in out
     assert "leakage" in out
+
+
+def told(**changes):
+    tree = {
+        "widths": (64, 128, 256),
+        "base_width": 64,
+        "parametrization": "spectral",
+        "exit_code": 0,
+        "chosen_rate": 0.03125,
+    }
+    return advice(tree | changes, "train")
+
+
+def test_a_rate_is_told_where_it_holds_and_nowhere_else():
+    assert told().splitlines() == [
+        "Put this into train, for every width:",
+        "  learning_rate: 0.03125",
+    ]
+    assert "No rate" in told(exit_code=1)
+    assert "one width" in told(parametrization="standard")
+    assert "begin with base_width (32)" in told(base_width=32)
+
+
+def test_the_rate_that_is_told_is_the_best_at_the_narrowest_width(wide, command):
+    asked = ("lr-transfer-check", "--pipeline", wide, "--widths", "16,32,64", "--octaves", 3)
+    code, out, _ = command(*asked, "--json", "--limit", 50)
+    found = json.loads(out)
+    assert found["chosen_rate"] == found["rates"][int(np.argmin(found["losses"][0]))]
+    pasted = f"learning_rate: {found['chosen_rate']:.6g}"
+    code, out, _ = command(*asked, "--limit", 50)
+    assert (pasted in out) == (code == 0)
 
 
 def test_a_scorer_is_tried_on_halves_of_the_pool(wide, command):

@@ -102,6 +102,11 @@ class Transfer:
         return np.stack([[_lowest(self.rates, one) for one in by.T] for by in self.losses])
 
     @property
+    def chosen(self) -> float:
+        """The rate of the least mean loss at the first width, of those that were tried."""
+        return self.rates[int(self.losses[0].mean(axis=1).argmin())]
+
+    @property
     def slope(self) -> Slope:
         """Of the best log2 rate over log2 width."""
         return _slope(self.widths, self.best())
