@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from curation_audit import Pipeline
-from curation_audit.auditing.chunks import CurationJob, Task, run_task, software, tasks_of
+from curation_audit.auditing.chunks import CurationJob, Task, run_task, tasks_of
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.backends.base import Backend, Placement, Work
 from curation_audit.backends.local import Local
