@@ -25,6 +25,7 @@ from curation_audit.backends.ray import RayCore
 from curation_audit.pipelines.downstream.mlp import Mlp
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.mean import Mean
+from curation_audit.software import software
 
 N_TASKS, N_WORKERS, N_BEFORE = 70, 2, 10
 
