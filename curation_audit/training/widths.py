@@ -5,7 +5,7 @@ with initial weights and orders of their own. Only rows that are public may be g
 looked at here is free of budget for no other reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,13 +142,28 @@ def lr_transfer_check(
     """Losses after training, on the task's own rows, at every width and rate.
 
     Raises:
+        ValueError: as ``transfer_of``.
+    """
+
+    def loss(width: int, rate: float) -> Floats:
+        recipe = replace(trial.recipe, learning_rate=rate)
+        return _loss(task, width, replace(trial, recipe=recipe))
+
+    return transfer_of(loss, widths, rates)
+
+
+def transfer_of(
+    loss: Callable[[int, float], Floats], widths: Sequence[int], rates: Sequence[float]
+) -> Transfer:
+    """What ``loss(width, rate)``, (n,) by network and infinite where training diverged, comes to.
+
+    Raises:
         ValueError: for fewer than three widths or rates, or a width at which every rate diverged.
     """
     _check_widths(widths)
     if len(rates) < FEWEST or sorted(set(rates)) != list(rates):
         raise ValueError(f"rates must be {FEWEST} or more, ascending.")
-    trials = [replace(trial, recipe=replace(trial.recipe, learning_rate=one)) for one in rates]
-    losses = np.array([[_loss(task, width, one) for one in trials] for width in widths])
+    losses = np.array([[loss(width, rate) for rate in rates] for width in widths])
     if not np.isfinite(losses).any(axis=1).all():
         raise ValueError("at some width training diverged at every rate: try smaller ones.")
     return Transfer(widths=tuple(widths), rates=tuple(rates), losses=losses)
