@@ -6,6 +6,9 @@ pipelines do; ``--inputs pixels`` leaves them as they are, from 0 to 1.
 
     python -m benchmarks.width_transfer [--optimiser adamw] [--widths 64,128,256,512,1024,2048]
         [--inputs standardised] [--networks 2] [--parametrization spectral --octaves=-7,-2]
+        [--readout gaussian]
+
+``--readout gaussian`` starts the spectral readout from the condition's random weights, not at zero.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import time
 import numpy as np
 from sklearn.datasets import load_digits
 
+from benchmarks.width_coordinates import GaussianReadout
 from curation_audit.training.device import one_thread
 from curation_audit.training.mlp import WidthRule
 from curation_audit.training.recipe import OPTIMISERS, Recipe
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--inputs", choices=("standardised", "pixels"), default="standardised")
     parser.add_argument("--networks", type=int, default=2)
     parser.add_argument("--parametrization", choices=PARAMETRIZATIONS)
+    parser.add_argument("--readout", choices=("zero", "gaussian"), default="zero")
     parser.add_argument("--octaves", help="the first and the last log2 rate")
     asked = parser.parse_args()
     widths = [int(one) for one in asked.widths.split(",")]
@@ -55,7 +60,9 @@ def main() -> None:
     )
     for name in [asked.parametrization] if asked.parametrization else PARAMETRIZATIONS:
         begin = time.perf_counter()
-        trial = Trial(recipe=recipe, rule=WidthRule(parametrization=name), networks=asked.networks)
+        spectral = GaussianReadout if asked.readout == "gaussian" else WidthRule
+        rule = (spectral if name == "spectral" else WidthRule)(parametrization=name)
+        trial = Trial(recipe=recipe, rule=rule, networks=asked.networks)
         with one_thread():
             found = lr_transfer_check(digits(asked.inputs), widths, rates, trial)
         mean = found.losses.mean(axis=2)
