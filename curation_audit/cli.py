@@ -16,7 +16,7 @@ from curation_audit.attest_command import attest
 from curation_audit.checks import InputError, Unfinished
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
-from curation_audit.health_command import attack_health, health
+from curation_audit.health_command import after_attack, health
 from curation_audit.integrity_command import keygen, sign, verify
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
@@ -135,8 +135,8 @@ def attack(
         show_forecast(plan_in_numbers(plan))
         return PASS
     code = attack_and_show(plan, quiet=quiet, json_logs=json_logs, as_json=as_json)
-    for line in attack_health(plan) if with_health else ():
-        click.echo(line, err=True)
+    if with_health:
+        after_attack(plan)
     return code
 
 

@@ -37,7 +37,7 @@ def health(pipeline: str, assignments: tuple[str, ...], shadows: int, as_json: b
 
     plan = load_plan(pipeline, assignments)
     found = diagnosed(plan, shadows)
-    for line in kept(plan, found):
+    for line in written(plan, found):
         click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -56,45 +56,51 @@ def diagnosed(plan: "AuditPlan", n_shadows: int) -> dict[str, Any]:
 
     with one_thread():
         found = diagnose(plan, n_shadows)
-    told = {
-        "configuration": plan.configuration,
-        "seed": plan.seed,
-        "data": data_tree(plan),
-    }
-    origin = {
-        "pipeline": pipeline_fingerprint(told),
-        "tool": f"curation-audit {__version__}",
-    }
-    found_tree = tree(found, keyed_ids(plan), origin)
-    validate_health(found_tree)
-    return found_tree
+    of = {"configuration": plan.configuration, "seed": plan.seed, "data": data_tree(plan)}
+    origin = {"pipeline": pipeline_fingerprint(of), "tool": f"curation-audit {__version__}"}
+    told = tree(found, keyed_ids(plan), origin)
+    validate_health(told)
+    return told
 
 
-def kept(plan: "AuditPlan", found: dict[str, Any]) -> "list[str]":
-    """Write training health to the run folder, and the owner's report of a finished run there.
+def written(plan: "AuditPlan", found: dict[str, Any]) -> list[str]:
+    """Write training health, and the owner's report of a finished audit in the same run folder.
 
-    What was written, and why something was not, in lines.
+    What was written, and why something was not, in lines. The release folder stays as it is, and
+    signed where it was.
     """
-    from curation_audit.report.health import PLACE
     from curation_audit.report.renderings import finished_run, write_owners_report
-    from curation_audit.storage import make_private, write_atomically
 
     if plan.run.out is None:
         return []
-    path: Path = plan.run.out / PLACE
-    make_private(path.parent)
-    write_atomically(path, json.dumps(found, indent=1).encode(), mode=0o600)
-    written = [path]
+    paths, problem = [keep(plan.run.out, found)], None
     if (plan.run.out / "release" / "report.json").exists():
         finished = finished_run(plan.run.out)
-        written += write_owners_report(finished)
-        if finished.problem is not None:
-            return [*_told(written), f"Not rendered: {finished.problem}"]
-    return _told(written)
+        paths, problem = [*paths, *write_owners_report(finished)], finished.problem
+    lines = [f"Written, and private: {path}" for path in paths]
+    return lines if problem is None else [*lines, f"Not rendered: {problem}"]
 
 
-def _told(written: "list[Path]") -> list[str]:
-    return [f"Written, and private: {path}" for path in written]
+def keep(folder: "Path", found: dict[str, Any]) -> "Path":
+    """Write training health below a run folder, for its owner only; where it lies."""
+    from curation_audit.report.health import PLACE
+    from curation_audit.storage import make_private, write_atomically
+
+    path = folder / PLACE
+    make_private(path.parent)
+    write_atomically(path, json.dumps(found, indent=1).encode(), mode=0o600)
+    return path
+
+
+def after_attack(plan: "AuditPlan") -> None:
+    """Training health of a plan whose audit has just finished; its reports are written again."""
+    from curation_audit.auditing.release import render_again
+
+    if plan.run.out is not None:
+        keep(plan.run.out, diagnosed(plan, SHADOWS))
+        for path in render_again(plan.run.out, plan.formats)[0]:
+            if path.parent.name == "private":
+                click.echo(f"Written, and private: {path}", err=True)
 
 
 def show(found: dict[str, Any]) -> None:
@@ -112,13 +118,3 @@ def show(found: dict[str, Any]) -> None:
             click.echo(f"{block.strong} {block.text}".strip())
         elif isinstance(block, Bullets):
             click.echo("\n".join(block.items))
-
-
-def attack_health(plan: "AuditPlan") -> list[str]:
-    """Training health after an audit, and its reports again; what was written, in lines."""
-    from curation_audit.auditing.release import render_again
-
-    lines = kept(plan, diagnosed(plan, SHADOWS))
-    if plan.run.out is not None:
-        render_again(plan.run.out, plan.formats)
-    return lines

@@ -143,8 +143,8 @@ def _of_regression(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
 def _of_clipped_network(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
     """At a network that was trained without noise.
 
-    A unit that is clipped counts by the factor that clips it. That its clipped gradient turns, but
-    does not grow, would make the loss bend less still, and is left out.
+    A unit that is clipped counts by the factor that clips it. That its clipped gradient turns but
+    does not grow is left out, which as a rule makes this too high.
     """
     settings, private = scorer.settings, plan.data.private
     network = network_without_noise(plan, scorer)
