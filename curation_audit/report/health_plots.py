@@ -19,14 +19,14 @@ SMALLEST: Final = 1e-9
 
 
 def eigenvalues(spectra: Sequence[Mapping[str, Any]]) -> str:
-    """Eigenvalues over the largest by their place, both axes logarithmic."""
+    """Eigenvalues over the largest by their place, both axes logarithmic; each has one above 0."""
     with svg.style():
         figure = svg.new_figure(HEIGHT + 20 * len(spectra))
         axes = figure.add_subplot()
         for i, one in enumerate(spectra):
-            values = np.array([v for v in one["eigenvalues"] if v], dtype=np.float64)
-            kept = values[values > SMALLEST * values.max(initial=0)]
-            _ranked(axes, kept / kept.max(initial=1e-300), one["of"], i)
+            values = np.array([v for v in one["eigenvalues"] if v])
+            kept = values[values > SMALLEST * values.max()]
+            _ranked(axes, kept / kept.max(), one["of"], i)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("place")
@@ -36,21 +36,20 @@ def eigenvalues(spectra: Sequence[Mapping[str, Any]]) -> str:
         return svg.inline_svg(figure, name="health-spectrum", description=f"Eigenvalues. {ranks}")
 
 
-def exposure(records: Sequence[Mapping[str, Any]]) -> str:
-    """Leverage, or else the gradient's length, of all candidates, the most exposed first."""
-    key = "leverage" if records[0]["leverage"] is not None else "gradient"
-    values = np.array([one[key] for one in records if one[key] is not None])
+def exposure(found: Sequence[float | None], by: str) -> str:
+    """A number of every candidate, the most exposed first; ``by`` says which."""
+    values = np.array([one for one in found if one is not None])
     with svg.style():
         figure = svg.new_figure(HEIGHT)
         axes = figure.add_subplot()
-        _ranked(axes, values, key, 0)
+        _ranked(axes, values, by, 0)
         axes.axhline(float(np.median(values)), label="median", **CHANCE)
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("place of the candidate")
-        axes.set_ylabel("leverage" if key == "leverage" else "length of the gradient")
+        axes.set_ylabel(by)
         axes.legend()
-        told = f"Candidates by {key}: largest {values.max():.3g}, median {np.median(values):.3g}"
+        told = f"Candidates by {by}: largest {values.max():.3g}, median {np.median(values):.3g}"
         return svg.inline_svg(figure, name="health-exposure", description=told)
 
 
@@ -89,7 +88,6 @@ def stability(found: Sequence[Mapping[str, Any]]) -> str:
 
 def edges(found: Sequence[Mapping[str, Any]]) -> str:
     """``eta * lambda_max`` over the threshold, a bar for each training."""
-    found = [one for one in found if one["eta_lambda_max"] is not None]
     shares = [one["eta_lambda_max"] / one["threshold"] for one in found]
     with svg.style():
         figure = svg.new_figure(90 + 50 * len(found))

@@ -78,16 +78,19 @@ def spectra(found: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         ),
         (1.6, 2, 0.8, 0.8),
     )
-    yield Figures((Figure(health_plots.eigenvalues(found), "Eigenvalues over the largest."),))
+    drawn = [one for one in found if any(one["eigenvalues"])]
+    if drawn:
+        yield _figure(health_plots.eigenvalues(drawn), "Eigenvalues over the largest.")
 
 
 def records(found: Sequence[Mapping[str, Any]] | None) -> Iterator[Block]:
     """Who stands out, by keyed id."""
     yield Heading("Most exposed records", 3)
-    if not found:
+    key = "gradient" if not found or found[0]["leverage"] is None else "leverage"
+    if not found or found[0][key] is None:
         yield Paragraph("Not measured.")
         return
-    by = "leverage" if found[0]["leverage"] is not None else "the length of the gradient"
+    by = "leverage" if key == "leverage" else "the length of the gradient"
     yield Table(
         f"The {min(SHOWN, len(found))} most exposed of {words.count(len(found))} candidates, by "
         f"{by}, under keyed ids. The worst record does not follow the mean.",
@@ -103,7 +106,7 @@ def records(found: Sequence[Mapping[str, Any]] | None) -> Iterator[Block]:
         (1.8, 1, 1, 1, 0.8, 1),
     )  # fmt: skip
     told = f"Every candidate by its place in that order: {by}."
-    yield Figures((Figure(health_plots.exposure(found), told),))
+    yield _figure(health_plots.exposure([one[key] for one in found], by), told)
 
 
 def halves(found: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
@@ -125,7 +128,7 @@ def halves(found: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         ),
     )  # fmt: skip
     told = "Stability of scores and picks by number of records; dashed: picks at random."
-    yield Figures((Figure(health_plots.stability(found), told),))
+    yield _figure(health_plots.stability(found), told)
 
 
 def edges(found: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
@@ -148,8 +151,14 @@ def edges(found: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         ),
         (0.8, 1.6, 1.2, 1, 1.2, 1),
     )  # fmt: skip
-    told = "eta * lambda_max over its threshold; dashed: the threshold."
-    yield Figures((Figure(health_plots.edges(found), told),))
+    drawn = [one for one in found if one["eta_lambda_max"] is not None]
+    if drawn:
+        told = "eta * lambda_max over its threshold; dashed: the threshold."
+        yield _figure(health_plots.edges(drawn), told)
+
+
+def _figure(drawing: str, caption: str) -> Figures:
+    return Figures((Figure(drawing, caption),))
 
 
 def _rank(value: float | None) -> str:
