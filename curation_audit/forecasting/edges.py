@@ -29,7 +29,6 @@ from curation_audit.pipelines.scorers.classifier import background_rows
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.streams import ShadowStreams
-from curation_audit.training.dp_batches import PaddedUnits
 from curation_audit.training.in_step import Trained, train_in_step
 from curation_audit.training.mlp import Perceptrons, as_parameters, row_orders
 from curation_audit.training.optimisers import Parameters
@@ -150,8 +149,7 @@ def _of_clipped_network(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
     network = network_without_noise(plan, scorer)
     embedded, public = scorer.embed(private.features), scorer.embed(plan.data.pool.features)
     by = settings.multipliers(embedded.shape[1])
-    units = PaddedUnits.of_rows(embedded.astype(np.float64), private.owners, private.n_units)
-    lengths = record_lengths(network, units, by)
+    lengths = record_lengths(network, embedded, private.owners, by)
     n_units = settings.expected_units / settings.sampling_rate
     of_private = (clip_factors(lengths, settings.clip) / n_units)[private.owners]
     shares = np.concatenate([of_private, np.full(len(public), 1 / len(public))])

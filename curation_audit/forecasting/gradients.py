@@ -25,7 +25,6 @@ from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.pipelines.scorers.private_classifier import PrivateClassifier
 from curation_audit.statistics.spectra import Spectrum
 from curation_audit.streams import Streams
-from curation_audit.training.dp_batches import PaddedUnits
 from curation_audit.training.dp_gradients import Multipliers
 from curation_audit.training.dp_sgd import DpSgdSettings
 from curation_audit.training.mlp import Layer
@@ -94,15 +93,14 @@ def gradients_of(plan: AuditPlan) -> RecordGradients | None:
     if at is None:
         return None
     private = plan.data.private
-    labels = np.ones(len(private), dtype=np.int64)
-    of_classes = labels if at.network[-1].weight.shape[1] > 1 else None
-    units = PaddedUnits.of_rows(at.rows, private.owners, private.n_units, of_classes)
-    lengths = record_lengths(at.network, units, at.by)[private.candidate_units]
+    lengths = record_lengths(at.network, at.rows, private.owners, at.by)
     drawn = _drawn(plan)
     rows = np.flatnonzero(np.isin(private.unit, drawn))
     owners = np.searchsorted(drawn, private.unit[rows])
     gram = record_gram(at.network, at.rows[rows], owners, at.by)
-    return RecordGradients(lengths, tuple(_spectra(gram, at, private.n_candidates)))
+    return RecordGradients(
+        lengths[private.candidate_units], tuple(_spectra(gram, at, private.n_candidates))
+    )
 
 
 def _spectra(gram: Floats, at: _AtTraining, n: int) -> Iterator[GradientSpectrum]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, softplus
 
-from curation_audit.training.dp_batches import PaddedUnits
+from curation_audit.training.dp_batches import PaddedUnits, UnitTable
+from curation_audit.training.dp_gradients import unit_norms
 from curation_audit.training.mlp import Layer, as_layers, as_parameters, forward
 from curation_audit.training.record_gradients import (
     clip_factors,
@@ -76,10 +77,18 @@ def test_products_are_those_of_whole_gradients(widths, by):
 @CASES
 def test_lengths_are_those_of_whole_gradients(widths, by):
     network, rows, owners = made(widths)
-    labels = None if widths[-1] == 1 else np.full(len(rows), widths[-1] - 1)
-    units = PaddedUnits.of_rows(rows, owners, N_UNITS, labels)
     lengths = np.linalg.norm(written_out(network, rows, owners, by), axis=1)
-    np.testing.assert_allclose(record_lengths(network, units, by), lengths, rtol=1e-6)
+    np.testing.assert_allclose(record_lengths(network, rows, owners, by), lengths)
+
+
+def test_they_are_what_clipping_sees():
+    network, rows, owners = made((4, 5, 3, 1))
+    table = UnitTable.of_units(PaddedUnits.of_rows(rows, owners, N_UNITS), torch.device("cpu"))
+    stacked = [Layer(one.weight[None], one.bias[None]) for one in network]
+    (batch,) = table.everyone(np.ones((1, N_UNITS), dtype=bool), N_UNITS)
+    np.testing.assert_allclose(
+        record_lengths(network, rows, owners), unit_norms(stacked, batch)[0], rtol=1e-6
+    )
 
 
 def test_clipped_products_are_those_of_clipped_gradients():
