@@ -63,7 +63,7 @@ test-dask: $(DEV_STAMP)  ## the tests of the adapter for dask
 	$(PYTEST) tests/adapters/test_dask.py
 
 test-ray: $(RAY_VENV)/.installed  ## the tests of the adapter for Ray Data and the backend of Ray Core, in an environment of their own
-	OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest -m ray tests/adapters/test_ray.py tests/backends/test_ray.py
+	OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest -m ray tests/adapters/test_ray.py tests/backends/test_ray.py tests/backends/test_ray_nodes.py
 
 test-spark: $(SPARK_VENV)/.installed  ## the same for Spark, which needs Java 17
 	OMP_NUM_THREADS=1 $(SPARK_VENV)/bin/python -m pytest -m spark tests/adapters/test_spark.py

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from curation_audit import Pipeline
-from curation_audit.auditing.chunks import CurationJob, Task, run_task, software, tasks_of
+from curation_audit.auditing.chunks import CurationJob, Task, run_task, tasks_of
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.backends.base import Backend, Placement, Work
 from curation_audit.backends.local import Local
@@ -25,6 +25,7 @@ from curation_audit.backends.ray import RayCore
 from curation_audit.pipelines.downstream.mlp import Mlp
 from curation_audit.pipelines.rules.top import TopK
 from curation_audit.pipelines.scorers.mean import Mean
+from curation_audit.software import software
 
 N_TASKS, N_WORKERS, N_BEFORE = 70, 2, 10
 

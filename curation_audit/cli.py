@@ -20,7 +20,7 @@ from curation_audit.health_command import after_attack, health
 from curation_audit.integrity_command import keygen, sign, verify
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
-from curation_audit.scale_command import merge, worker
+from curation_audit.scale_command import curate_worker, merge, worker
 from curation_audit.tune_command import tune
 from curation_audit.version import __version__
 from curation_audit.width_commands import coord_check, lr_transfer_check
@@ -50,7 +50,20 @@ def cli() -> None:
 
 
 for command in (
-    *(curate, forecast, health, ledger, tune, keygen, sign, verify, attest, worker, merge),
+    *(
+        curate,
+        forecast,
+        health,
+        ledger,
+        tune,
+        keygen,
+        sign,
+        verify,
+        attest,
+        worker,
+        merge,
+        curate_worker,
+    ),
     *(coord_check, lr_transfer_check),
 ):
     cli.add_command(command)

@@ -1,20 +1,25 @@
 """``curation-audit curate``: pick rows for real, by a private scorer that is paid for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
 from curation_audit.dp.tiers import ReleaseTier
-from curation_audit.options import pipeline_option, set_option
+from curation_audit.options import pipeline_option, set_option, workers_option
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from curation_audit.auditing.plan import AuditPlan
+    from curation_audit.auditing.progress import Progress
+    from curation_audit.config.load import Picking
+    from curation_audit.picks import Picks
     from curation_audit.releases.release import Release
 
+RELEASE: Final = "release.npz"
 MOST_BACKGROUND: Final = 100_000
 """Rows of the pool that a mechanism looks at; a larger pool is scored as a stream."""
 
@@ -29,6 +34,7 @@ MOST_BACKGROUND: Final = 100_000
     help="Override curate.protect.noise_tier: strict is exact noise by OpenDP.",
 )
 @click.option("--out", metavar="FOLDER", default="picked", show_default=True, help="Where to.")
+@workers_option
 @click.option(
     "--new-version",
     is_flag=True,
@@ -68,6 +74,7 @@ def curate(
     epsilon: float | None,
     noise: str | None,
     out: str,
+    workers: int | str | None,
     new_version: bool,
     allow_research: bool,
     release_file: str | None,
@@ -81,12 +88,13 @@ def curate(
     The pipeline needs curate.protect and private.ledger. What the release spends is booked before
     its noise is drawn; the release is stored before it is used. Run again on unchanged data, it
     picks by the stored release and spends nothing. Where the noise lies on the selection
-    (noisy_top_k) the picks alone leave.
+    (noisy_top_k) the picks alone leave. With several workers, or run.backend ray or slurm, shards
+    of the pool are scored side by side; the picks are the same.
     """
     from curation_audit.checks import InputError
     from curation_audit.config import load_for_release, load_picking
     from curation_audit.console_progress import choose_progress
-    from curation_audit.curating import check_folder, draw_release, pick, write_picks
+    from curation_audit.curating import check_folder, draw_release, write_picks
     from curation_audit.integrity.attestation import (
         ATTESTATION,
         about_curation,
@@ -94,10 +102,15 @@ def curate(
         scores_are_free,
     )
     from curation_audit.integrity.picks import Picked
+    from curation_audit.spread_picks import forget_scores
     from curation_audit.storage import locked
 
-    own = {"epsilon": epsilon, "noise_tier": noise}
-    given = (f"curate.protect.{name}={value}" for name, value in own.items() if value is not None)
+    own = {
+        "curate.protect.epsilon": epsilon,
+        "curate.protect.noise_tier": noise,
+        "run.workers": workers,
+    }
+    given = (f"{name}={value}" for name, value in own.items() if value is not None)
     settings = (*assignments, *given)
     picking = load_picking(pipeline, settings)
     with locked(Path(out)):  # a bad folder is told before anything is booked
@@ -123,7 +136,7 @@ def curate(
     if tier == "research":
         lines.append("noise:   research: not for release")
     progress = choose_progress(quiet=quiet, json_logs=False)
-    picks = pick(release, picking.pool, picking.rule, picking.seed, progress)
+    picks = _picked(release, picking, Path(out), progress)
     paths = write_picks(Path(out), release, picks)
     if opening is not None:
         said = about_curation(release, picking.pool, picking.rule, picking.seed)
@@ -131,8 +144,32 @@ def curate(
         scores = picks.scores.tolist() if scores_are_free(release) else None
         attest(Picked.of(picks.ids, scores), said, paths[ATTESTATION], opening, signer)
         lines += _of_attestation(paths[ATTESTATION], opening, scored=scores is not None)
+    forget_scores(Path(out))
     counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool, "n_unscored": picks.n_unscored}
     _tell(as_json, paths, counts, told, lines)
+
+
+def _picked(release: "Release", picking: "Picking", out: Path, progress: "Progress") -> "Picks":
+    """The picks, by this process or by the workers that the pipeline names."""
+    from curation_audit.picks import pick
+    from curation_audit.spread_picks import FOLDER, Workers, pick_apart
+
+    run = picking.run
+    begun = (out / FOLDER).exists()  # by workers, or by a run that was stopped
+    if run.backend == "local" and run.n_workers == 1 and not begun:
+        return pick(release, picking.pool, picking.rule, picking.seed, progress)
+    path = release.save(out.resolve() / RELEASE)  # jobs of a scheduler read it
+    origin = replace(picking.origin, command=("curate-worker", "--release", str(path)))
+    workers = Workers.of(run, out.resolve(), origin)
+    return pick_apart(
+        release,
+        picking.pool,
+        picking.rule,
+        picking.seed,
+        out=out.resolve(),
+        workers=workers,
+        progress=progress,
+    )
 
 
 def _stored(file: str, *, allow_research: bool) -> tuple["Release", dict[str, Any], list[str]]:

@@ -1,35 +1,23 @@
-"""Picks for real: a stored release scores a pool as a stream, and one public cut picks its rows.
-
-Memory holds one score per row of the pool, the batches in flight, and the picked rows.
-"""
+"""Picks for real: what is drawn and booked before, and what is written after."""
 
 import json
-from collections import Counter
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from curation_audit.auditing.plan import AuditPlan
-from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.checks import InputError
 from curation_audit.pick_store import KeptPicks, pick_once
-from curation_audit.pipelines.base import SelectionRule
-from curation_audit.pipelines.picking import picked_rows
-from curation_audit.pipelines.pools import Pool
+from curation_audit.picks import Picks
 from curation_audit.pipelines.protection import SELECTION
 from curation_audit.pipelines.protection.keyed_selection import keyed_selection
 from curation_audit.pipelines.protection.protect import Protected
-from curation_audit.pipelines.rules.cut import tie_hashes
 from curation_audit.pipelines.rules.noisy_top import NoisyTopK
 from curation_audit.release_store import Drawn, ReleaseStore
 from curation_audit.releases.release import Release
 from curation_audit.report.blocks import Block, Bullets, Heading, Paragraph
 from curation_audit.report.markdown import written
 from curation_audit.storage import locked, write_atomically
-from curation_audit.types import Floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,19 +31,6 @@ PICKED: Final = "the picks and what is trained on them; the scores behind them m
 
 OF_RELEASES: Final = ("release.npz", "attestation.dsse.json")
 """What stands beside picks by scores, and never beside noisy picks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picks:
-    """Picked rows, best first: ``ids`` and ``scores`` float64 (k,).
-
-    ``n_unscored`` rows of the pool miss a feature; they come behind all others.
-    """
-
-    ids: list[str]
-    scores: Floats
-    n_pool: int
-    n_unscored: int
 
 
 def draw_release(
@@ -107,29 +82,6 @@ def draw_picks(plan: AuditPlan, *, new_version: bool = False) -> KeptPicks:
     )
     store = ReleaseStore.beside(ledger)
     return pick_once(store, selection, plan.data, new_version=new_version)
-
-
-def pick(
-    release: Release, pool: Pool, rule: SelectionRule, seed: int, progress: Progress | None = None
-) -> Picks:
-    """Score a pool and pick from it; of equal scores the earlier of the tie order of an audit.
-
-    Raises:
-        InputError: for a pool without the release's columns, or one id on several picked rows.
-    """
-    scores = np.empty(len(pool))
-    at = 0
-    with (progress or Silence()).phase("scores", len(pool)) as advance:
-        for block in pool.blocks(release.columns, release.width):
-            scores[at : at + len(block)] = release.score(block)
-            at += len(block)
-            advance(len(block))
-    rows = picked_rows(scores, rule, pool, seed)
-    ids = pool.ids(rows)
-    _check_distinct(ids)
-    best = np.lexsort((tie_hashes(ids, str(seed)), -scores[rows]))
-    n_unscored = int(np.isnan(scores).sum())
-    return Picks([ids[i] for i in best.tolist()], scores[rows][best], len(pool), n_unscored)
 
 
 def check_folder(out: Path) -> None:
@@ -240,13 +192,3 @@ def _checked(plan: AuditPlan) -> tuple[Protected, Path]:
         bounded=plan.bounded,
     )
     return protected, plan.ledger
-
-
-def _check_distinct(ids: list[str]) -> None:
-    repeated = [one for one, n in Counter(ids).items() if n > 1]
-    if repeated:
-        raise InputError(
-            f"public, id {repeated[0]!r}",
-            f"is the id of several picked rows ({len(repeated)} such ids in all)",
-            "ids must differ within a pool",
-        )

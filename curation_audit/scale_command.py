@@ -1,6 +1,8 @@
-"""``curation-audit worker`` and ``merge``: an audit by any scheduler with a shared folder."""
+"""Commands for any scheduler with a shared folder: ``worker``, ``merge``, ``curate-worker``."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,15 +19,27 @@ out_option = click.option(
 )
 
 
+shard_option = click.option(
+    "--shard", required=True, type=click.IntRange(min=0), help="Which share: 0 to N - 1."
+)
+of_option = click.option(
+    "--of", required=True, type=click.IntRange(min=1), help="N, into how many shares."
+)
+quiet_option = click.option("--quiet", is_flag=True, help="No progress; the closing line only.")
+logs_option = click.option(
+    "--json-logs", is_flag=True, help="Progress as JSON lines on standard error."
+)
+
+
 @click.command()
 @pipeline_option
 @set_option
-@click.option("--shard", required=True, type=click.IntRange(min=0), help="Which share: 0 to N - 1.")
-@click.option("--of", required=True, type=click.IntRange(min=1), help="N, into how many shares.")
+@shard_option
+@of_option
 @workers_option
 @out_option
-@click.option("--quiet", is_flag=True, help="No progress; the closing line only.")
-@click.option("--json-logs", is_flag=True, help="Progress as JSON lines on standard error.")
+@quiet_option
+@logs_option
 def worker(
     pipeline: str,
     assignments: tuple[str, ...],
@@ -44,8 +58,7 @@ def worker(
     from curation_audit.auditing.share import compute_share
     from curation_audit.console_progress import choose_progress
 
-    if shard >= of:
-        raise InputError("--shard", f"found {shard}", f"expected 0 to {of - 1}, as --of is {of}")
+    _check_share(shard, of)
     plan = _plan(pipeline, assignments, out, workers or 1)
     done = compute_share(plan, shard, of, choose_progress(quiet=quiet, json_logs=json_logs))
     click.echo(
@@ -75,6 +88,58 @@ def merge(
             f"{missing} of {total} chunks are missing in {plan.run.out}; run the workers"
         )
     return attack_and_show(plan, quiet=quiet, json_logs=False, as_json=as_json)
+
+
+@click.command("curate-worker")
+@pipeline_option
+@set_option
+@click.option(
+    "--release", "file", required=True, metavar="FILE", help="The release.npz that scores."
+)
+@click.option("--out", required=True, metavar="FOLDER", help="The folder of the picks.")
+@shard_option
+@of_option
+@workers_option
+@quiet_option
+@logs_option
+def curate_worker(
+    pipeline: str,
+    assignments: tuple[str, ...],
+    file: str,
+    out: str,
+    shard: int,
+    of: int,
+    workers: int | str | None,
+    quiet: bool,
+    json_logs: bool,
+) -> None:
+    """Score one share of a pool by a release, for a curation into the same folder.
+
+    Run it N times, anywhere that sees the folder and the pool, in any order and as often as you
+    like; then 'curate --release FILE' with the same --out picks by these scores. Nothing private
+    is read, and nothing spent.
+    """
+    from curation_audit.config import load_picking
+    from curation_audit.console_progress import choose_progress
+    from curation_audit.releases.release import Release
+    from curation_audit.spread_picks import Workers, score_share
+
+    _check_share(shard, of)
+    picking = load_picking(pipeline, (*assignments, f"run.workers={workers or 1}"))
+    n_shards = score_share(
+        Release.load(file),
+        picking.pool,
+        Path(out),
+        slice(shard, None, of),
+        Workers.of(replace(picking.run, backend="local"), Path(out)),
+        choose_progress(quiet=quiet, json_logs=json_logs),
+    )
+    click.echo(f"share {shard} of {of}: {n_shards} shards of the pool are scored")
+
+
+def _check_share(shard: int, of: int) -> None:
+    if shard >= of:
+        raise InputError("--shard", f"found {shard}", f"expected 0 to {of - 1}, as --of is {of}")
 
 
 def _plan(

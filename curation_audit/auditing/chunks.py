@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
-import sklearn
-import torch
 
 from curation_audit.auditing.curation import (
     Curated,
@@ -32,7 +29,8 @@ from curation_audit.backends.base import Placement, Work
 from curation_audit.checks import InputError
 from curation_audit.game import paired_inclusion
 from curation_audit.pipelines.downstream.repeated import Repeated
-from curation_audit.storage import ChunkStore, array_digest, code_digest, content_key
+from curation_audit.software import check_software, software
+from curation_audit.storage import ChunkStore, array_digest, content_key
 from curation_audit.streams import ShadowStreams, Streams
 from curation_audit.training.device import one_thread, resolve_device
 from curation_audit.types import Inclusion, Scores
@@ -103,17 +101,6 @@ def _origin(part: Any) -> dict[str, Any]:
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "source": hashlib.sha256(source).hexdigest(),
-    }
-
-
-def software() -> dict[str, str]:
-    """What computes: this package's files, and the versions below it."""
-    return {
-        "code": code_digest(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "torch": torch.__version__,
     }
 
 
@@ -261,14 +248,10 @@ class CurationJob:
 
     def check_here(self) -> None:
         """Raise ``InputError`` where other software or another device would compute."""
-        here = software() | {"device": resolve_device(self.plan.run.device).type}
-        for name, expected in {**self.software, "device": self.device}.items():
-            if here[name] != expected:
-                raise InputError(
-                    "run.backend",
-                    f"a worker has another {name} than this machine",
-                    "install the same versions, and set run.device to cpu or cuda",
-                )
+        check_software(self.software)
+        if resolve_device(self.plan.run.device).type != self.device:
+            problem = "a worker has another device than this machine"
+            raise InputError("run.backend", problem, "set run.device to cpu or cuda")
 
     def run(self, task: Task) -> Curated:
         """One chunk."""

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.base import Attack
 from curation_audit.auditing.adversary import seen_by
 from curation_audit.auditing.chunks import Curations, describe
@@ -94,7 +93,8 @@ def missing_knowledge(plan: AuditPlan, knowledge: Knowledge) -> dict[str, tuple[
         surrogate = need == family and "the scorer's embedding" not in knowledge.granted
         return "the scorer's embedding" if surrogate else need
 
-    return {name: tuple(map(reason, knowledge.missing(ATTACKS[name].needs))) for name in names}
+    attacks = plan.attack.offered
+    return {name: tuple(map(reason, knowledge.missing(attacks[name].needs))) for name in names}
 
 
 def check_something_runs(plan: AuditPlan, knowledge: Knowledge) -> None:
@@ -123,7 +123,7 @@ def collect_evidence(
     seen = Seen(seen_by(plan, curations.shadows), seen_by(plan, curations.null))
     with one_thread(), progress.phase("attacks", len(what_is_missing)) as advance:
         for name, missing in what_is_missing.items():
-            attack = ATTACKS[name]
+            attack = plan.attack.offered[name]
             if missing:
                 found.append(AttackEvidence(name, attack.stage, attack, missing))
             else:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_audit.analytic.red_flags import red_flag_warnings
-from curation_audit.attacks import ATTACKS
 from curation_audit.attacks.fingerprint import Fingerprint
 from curation_audit.auditing.adversary import knowledge_of
 from curation_audit.auditing.bounding import GUESSES, PAIR_MEAN, RATES
@@ -159,9 +158,10 @@ def forecast(plan: AuditPlan) -> Forecast:
 
 def _by_stage(plan: AuditPlan, names: Sequence[str]) -> dict[Stage, tuple[str, ...]]:
     """Attacks with their cost, stage by stage."""
+    attacks = plan.attack.offered
     return {
         stage: tuple(
-            f"{name} ({ATTACKS[name].cost})" for name in names if ATTACKS[name].stage == stage
+            f"{name} ({attacks[name].cost})" for name in names if attacks[name].stage == stage
         )
         for stage in plan.stages
     }

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from curation_audit.attacks import ATTACKS
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.observations import Stage
 from curation_audit.results import Estimate, StageResult
@@ -45,7 +44,7 @@ def coverage(plan: AuditPlan, stages: Sequence[StageResult]) -> tuple[Coverage, 
     ran = {one.attack: one for stage in stages for one in stage.attacks}
     observed = {*plan.stages}
     rows = []
-    for name, attack in ATTACKS.items():
+    for name, attack in plan.attack.offered.items():
         status: CoverageStatus = "not run"
         if name in ran:
             status, reason = ran[name].status, ran[name].reason

@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from curation_audit.attacks import ATTACKS
+from curation_audit.attacks.base import Attack
 from curation_audit.auditing.context import ReleaseContext
+from curation_audit.auditing.own_attacks import check_own
 from curation_audit.auditing.run_settings import RunSettings
 from curation_audit.backends.base import Origin
 from curation_audit.checks import SettingError, did_you_mean, one_of, some_of
@@ -94,6 +96,7 @@ class AttackSettings:
     """How hard to attack.
 
     ``methods`` names attacks by stage; stages that it leaves out get all there are.
+    ``own``: attacks beside those of this package, objects of ``attacks.base.Attack``.
     ``delta``: at which bounds on epsilon are stated.
     ``targets``: how many candidates are at stake; the other private rows are in every shadow.
     ``canaries``: made-up records are at stake instead, and all private rows are in every shadow.
@@ -105,6 +108,7 @@ class AttackSettings:
 
     shadows: int = 128
     methods: Mapping[Stage, tuple[str, ...]] = field(default_factory=dict)
+    own: tuple[Any, ...] = ()
     fpr: tuple[float, ...] = (0.001, 0.01, 0.1)
     confidence: float = 0.95
     delta: float = 1e-5
@@ -139,13 +143,22 @@ class AttackSettings:
                 "with canaries no private row is at stake; leave it out",
             )
         one_of("attack.estimand", self.estimand, get_args(Estimand))
+        check_own(self.own)
         for stage, names in self.methods.items():
             one_of("attack.methods", stage, STAGES)
-            _check_methods(stage, names)
+            _check_methods(stage, names, self.there_are(stage))
+
+    @property
+    def offered(self) -> Mapping[str, Attack]:
+        """All attacks by name, one's own behind those of this package."""
+        return {**ATTACKS, **{attack.name: attack for attack in self.own}}
+
+    def there_are(self, stage: Stage) -> tuple[str, ...]:
+        """The names of all attacks on a stage."""
+        return tuple(name for name, attack in self.offered.items() if attack.stage == stage)
 
 
-def _check_methods(stage: Stage, names: tuple[str, ...]) -> None:
-    known = [name for name, attack in ATTACKS.items() if attack.stage == stage]
+def _check_methods(stage: Stage, names: tuple[str, ...], known: tuple[str, ...]) -> None:
     if isinstance(names, str):
         raise SettingError(
             f"attack.methods.{stage}", f"found {names!r}", "expected a list of names"
@@ -312,8 +325,7 @@ class AuditPlan:
 
     def methods(self, stage: Stage) -> tuple[str, ...]:
         """The names of the attacks to run at a stage."""
-        everything = tuple(name for name, attack in ATTACKS.items() if attack.stage == stage)
-        return tuple(self.attack.methods.get(stage, everything))
+        return tuple(self.attack.methods.get(stage, self.attack.there_are(stage)))
 
 
 def check_game(plan: AuditPlan) -> None:

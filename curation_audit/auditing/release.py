@@ -238,6 +238,7 @@ def build_run_record(
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         },
         "peak_memory_mb": peak,
+        "backend": plan.run.backend,
         "workers": plan.run.n_workers,
         "history": [*_history(out), entry],
     }

@@ -7,9 +7,10 @@ are kept by whoever asked; so neither the machines nor their number nor a retry 
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from curation_audit.checks import SettingError
 
@@ -52,6 +53,13 @@ class Work(Generic[TaskT, ResultT]):
 
 class Backend(Protocol[TaskT, ResultT]):
     """Computes tasks."""
+
+    def held(self) -> "AbstractContextManager[Backend[Any, Any]]":
+        """A backend for several jobs: what starts slowly starts once, and ends with the context.
+
+        A job may travel with every task, so it should be small.
+        """
+        ...
 
     def results(self, work: Work[TaskT, ResultT], /) -> Iterator[tuple[TaskT, ResultT]]:
         """Every task with its result, which is stored by then; in the order of finishing.
@@ -125,10 +133,14 @@ class SlurmSettings:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The file that a plan was read from, and what was overridden: how a worker reads it again."""
+    """The file that a plan was read from, and what was overridden: how a worker reads it again.
+
+    ``command``: the words that begin the command of a worker.
+    """
 
     pipeline: Path
     assignments: tuple[str, ...] = ()
+    command: tuple[str, ...] = ("worker",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

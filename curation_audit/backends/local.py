@@ -4,7 +4,8 @@ import concurrent.futures
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -19,32 +20,70 @@ class Local:
 
     placement: Placement
 
+    @contextmanager
+    def held(self) -> "Iterator[Local | Processes]":
+        """As ``Backend.held``: the same processes for all jobs."""
+        if self.placement.n_workers == 1:
+            yield self
+            return
+        with _started(self.placement.n_workers, None) as pool:
+            yield Processes(pool)
+
+    def results(self, work: Work[TaskT, ResultT]) -> Iterator[tuple[TaskT, ResultT]]:
+        """As ``Backend.results``; processes are started with the job, which travels once."""
+        n_workers = min(self.placement.n_workers, len(work.tasks))
+        if n_workers < 2:
+            for task in work.tasks:
+                result = work.job.run(task)
+                work.keep(task, result)
+                yield task, result
+            return
+        check_it_can_travel(work.job)
+        with _started(n_workers, work.job) as pool:
+            yield from _kept(pool, work, _work)
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Processes that are up, for one job after another."""
+
+    pool: concurrent.futures.ProcessPoolExecutor
+
+    @contextmanager
+    def held(self) -> "Iterator[Processes]":
+        """As ``Backend.held``."""
+        yield self
+
     def results(self, work: Work[TaskT, ResultT]) -> Iterator[tuple[TaskT, ResultT]]:
         """As ``Backend.results``."""
-        for task, result in _computed(work, self.placement.n_workers):
-            work.keep(task, result)
-            yield task, result
+        check_it_can_travel(work.job)
+        yield from _kept(self.pool, work, work.job.run)
 
 
-def _computed(work: Work[TaskT, ResultT], n_workers: int) -> Iterator[tuple[TaskT, ResultT]]:
-    if n_workers == 1 or len(work.tasks) < 2:
-        for task in work.tasks:
-            yield task, work.job.run(task)
-        return
-    check_it_can_travel(work.job)
-    with concurrent.futures.ProcessPoolExecutor(
-        max_workers=min(n_workers, len(work.tasks)),
+def _started(n_workers: int, job: Job[Any, Any] | None) -> concurrent.futures.ProcessPoolExecutor:
+    return concurrent.futures.ProcessPoolExecutor(
+        max_workers=n_workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(work.job,),
-    ) as pool:
-        futures = {pool.submit(_work, task): task for task in work.tasks}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        initargs=(job,),
+    )
+
+
+def _kept(
+    pool: concurrent.futures.ProcessPoolExecutor,
+    work: Work[TaskT, ResultT],
+    run: Callable[[TaskT], ResultT],
+) -> Iterator[tuple[TaskT, ResultT]]:
+    """Results in the order of finishing, each kept before it is given."""
+    futures = {pool.submit(run, task): task for task in work.tasks}
+    try:
+        for future in concurrent.futures.as_completed(futures):
+            task, result = futures.pop(future), future.result()
+            work.keep(task, result)
+            yield task, result
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def check_it_can_travel(job: object) -> None:
@@ -65,8 +104,9 @@ class _Worker:
     job: Job[Any, Any]
 
 
-def _start_worker(job: Job[Any, Any]) -> None:
-    _Worker.job = job
+def _start_worker(job: Job[Any, Any] | None) -> None:
+    if job is not None:
+        _Worker.job = job
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

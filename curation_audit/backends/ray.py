@@ -30,6 +30,12 @@ class RayCore:
 
     placement: Placement
 
+    @contextlib.contextmanager
+    def held(self) -> "Iterator[RayCore]":
+        """As ``Backend.held``: the engine stays up."""
+        with _engine(_imported()):
+            yield self
+
     def results(self, work: Work[TaskT, ResultT]) -> Iterator[tuple[TaskT, ResultT]]:
         """As ``Backend.results``."""
         ray = _imported()

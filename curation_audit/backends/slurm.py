@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -34,6 +35,10 @@ class Slurm:
     """
 
     placement: Placement
+
+    def held(self) -> AbstractContextManager["Slurm"]:
+        """As ``Backend.held``: nothing is held between submissions."""
+        return contextlib.nullcontext(self)
 
     def results(self, work: Work[TaskT, ResultT]) -> Iterator[tuple[TaskT, ResultT]]:
         """As ``Backend.results``; here it is the jobs that store."""
@@ -101,7 +106,7 @@ def script_of(placement: Placement, origin: Origin, out: Path) -> str:
     """What every job of the array runs; whatever comes from the user is quoted."""
     n_processes = math.ceil(placement.resources.cpus)
     overrides = [word for one in origin.assignments for word in ("--set", one)]
-    words = [sys.executable, "-c", COMMAND, "worker", "--pipeline", str(origin.pipeline)]
+    words = [sys.executable, "-c", COMMAND, *origin.command, "--pipeline", str(origin.pipeline)]
     words += [*overrides, "--out", str(out), "--workers", str(n_processes)]
     words += ["--of", str(placement.n_workers), "--quiet"]
     return f'#!/bin/sh\nexec {shlex.join(words)} --shard "$SLURM_ARRAY_TASK_ID"\n'

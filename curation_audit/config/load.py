@@ -69,13 +69,16 @@ T = TypeVar("T")
 class Picking:
     """The public side of a pipeline: what is picked from, and how; ``seed`` orders equal scores.
 
-    ``noisy``: the noise lies on the selection alone, so that no scorer can be released.
+    ``noisy``: the noise lies on the selection alone, so that no scorer can be released. ``origin``:
+    how a worker reads the file again.
     """
 
     pool: Pool
     rule: SelectionRule
     seed: int
     noisy: bool
+    run: RunSettings
+    origin: Origin
 
 
 def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
@@ -93,7 +96,9 @@ def load_picking(path: Path | str, assignments: Sequence[str] = ()) -> Picking:
         check_pickable(rule, pool)
         asked = str((section.curate.protect or {}).get("mechanism", ""))
         noisy = asked != "" and parts_of(asked) == (None, True)
-        return Picking(pool, rule, section.seed, noisy)
+        run = _run_settings(section, file.resolve().parent)
+        origin = Origin(file.resolve(), tuple(assignments))
+        return Picking(pool, rule, section.seed, noisy, run, origin)
 
 
 def load_plan(path: Path | str, assignments: Sequence[str] = ()) -> AuditPlan:

@@ -37,7 +37,8 @@ def resolved(
     tree["train"] = None if downstream is None else _as_written("model", downstream)
     if section.train is not None and section.train.get("fine_tune") is not None:
         tree["train"]["fine_tune"] = _in_json(section.train["fine_tune"])
-    tree["threat"], tree["attack"] = asdict(threat), asdict(attack)
+    tree["threat"] = asdict(threat)
+    tree["attack"] = asdict(attack) | {"own": [describe(one) for one in attack.own]}
     tree["run"] = {"device": section.run.device, "dtype": section.run.dtype}
     found: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     return found

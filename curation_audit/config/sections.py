@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from curation_audit.auditing.context import ReleaseContext
+from curation_audit.auditing.own_attacks import GROUP, load_own
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
 from curation_audit.checks import did_you_mean
 from curation_audit.dp.claims import CLAIMS
@@ -335,7 +336,11 @@ def build_threat(section: Mapping[str, Any]) -> Threat:
 
 def build_attack(section: Mapping[str, Any]) -> AttackSettings:
     """The attack settings."""
-    return build_dataclass(AttackSettings, _with_nested(section, "canaries", CanarySettings))
+    settings = _with_nested(section, "canaries", CanarySettings)
+    names = settings.pop("own", [])
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise Problem(("own",), f"found {names!r}", f"expected names of entry points of {GROUP}")
+    return build_dataclass(AttackSettings, settings | {"own": load_own(names)})
 
 
 def build_claim(section: Mapping[str, Any]) -> Any:

@@ -130,7 +130,8 @@ def scores_are_free(release: Release) -> bool:
 def pool_digest(pool: Pool) -> dict[str, Any]:
     """SHA-256 of the public rows: of their files where they are streamed, else of their values."""
     if isinstance(pool, ParquetPool):
-        return {"files": [{"name": file.name, "sha256": _of_file(file)} for file, _ in pool.files]}
+        files = [part.file for part in pool.parts]
+        return {"files": [{"name": file.name, "sha256": _of_file(file)} for file in files]}
     if isinstance(pool, PoolInMemory):
         return {"values_sha256": fingerprint(pool.rows)}
     raise TypeError(f"{type(pool).__name__} has no digest.")

@@ -57,6 +57,20 @@ class ReadSet:
         features = self.features[:, [place[name] for name in names]]
         return replace(self, features=features, feature_names=names)
 
+    def part(self, start: int, stop: int) -> "ReadSet":
+        """The rows from ``start`` on, before ``stop``."""
+        rows = slice(start, stop)
+        return replace(
+            self,
+            ids=self.ids[rows],
+            features=self.features[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            unit=None if self.unit is None else self.unit[rows],
+            groups={name: of[rows] for name, of in self.groups.items()},
+            texts=None if self.texts is None else self.texts[rows],
+            sizes=None if self.sizes is None else self.sizes[rows],
+        )
+
 
 def read_set(name: SetName, table: RawTable, roles: Roles) -> ReadSet:
     """Check a table by itself, and take it apart.

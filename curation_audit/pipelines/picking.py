@@ -1,7 +1,7 @@
 """From the scores of a streamed pool to its picked rows, by any selection rule."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
@@ -49,18 +49,38 @@ def picked_rows(scores: Floats, rule: SelectionRule, pool: Pool, seed: int) -> I
         streams = Streams(seed).for_shadows("real", (0,))  # as the audit's own
         return rule.select(scores[None, :], rank, streams).indices
     sizes = pool.sizes() if isinstance(rule, TokenBudget) else None
-    ids_of = _Ids(pool)
-    return select(scores, rule, ids_of, sizes=sizes, salt=salt).indices(scores, ids_of)
+    names = PoolIds(pool)
+    return select(scores, rule, names, sizes=sizes, salt=salt).indices(scores, names)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ids:
-    """The ids of a pool, looked up for tied rows only."""
+class PoolIds:
+    """The ids of a pool as cuts take them: only those that are asked for are read."""
 
     pool: Pool
 
     def __len__(self) -> int:
         return len(self.pool)
 
-    def take(self, rows: Any) -> list[str]:
+    def take(self, rows: Indices) -> list[str]:
+        """The ids of some rows, which ascend."""
         return self.pool.ids(rows)
+
+
+class HeldPoolIds:
+    """The same where many groups ask one after another: all ids are read when the first does."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Of a pool, or a shard of one."""
+        self._pool = pool
+
+    def __len__(self) -> int:
+        return len(self._pool)
+
+    @cached_property
+    def _all(self) -> list[str]:
+        return self._pool.ids(np.arange(len(self._pool)))
+
+    def take(self, rows: Indices) -> list[str]:
+        """The ids of some rows."""
+        return [self._all[row] for row in rows.tolist()]

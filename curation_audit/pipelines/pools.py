@@ -1,7 +1,10 @@
-"""A pool as a stream: scored block by block, its ids looked up for the picked rows only."""
+"""A pool as a stream: scored block by block, its ids looked up for the picked rows only.
+
+A pool is cut into shards, which are pools, for workers to share.
+"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -9,7 +12,14 @@ import numpy as np
 
 from curation_audit.arrow_columns import column_from_arrow
 from curation_audit.checks import InputError, known_columns
-from curation_audit.pipelines.data_sets import ReadSet, as_text, categories_of, read_set, sizes_of
+from curation_audit.pipelines.data_sets import (
+    ReadSet,
+    as_text,
+    categories_of,
+    fingerprint,
+    read_set,
+    sizes_of,
+)
 from curation_audit.pipelines.rules.per_group import no_groups
 from curation_audit.pipelines.rules.token_budget import no_sizes
 from curation_audit.pipelines.sources.base import (
@@ -20,7 +30,11 @@ from curation_audit.pipelines.sources.base import (
     SetSpec,
     Source,
 )
-from curation_audit.pipelines.sources.parquet import ParquetSource, parquet_schema
+from curation_audit.pipelines.sources.parquet import (
+    ParquetSource,
+    parquet_schema,
+    row_group_sizes,
+)
 from curation_audit.releases.table import columns_of
 from curation_audit.types import Column, Features, Indices
 
@@ -28,6 +42,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_PER_BATCH: Final = 1 << 16
+ROWS_PER_SHARD: Final = 1 << 19
 MOST_IN_FLIGHT: Final = 4
 """Batches that are decoded ahead of their use; they are what memory holds."""
 
@@ -59,6 +74,14 @@ class Pool(Protocol):
         Raises:
             SettingError: where no such column of groups is named.
         """
+        ...
+
+    def shards(self) -> "Sequence[Pool]":
+        """All rows in order, in pools of about ``ROWS_PER_SHARD`` rows."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A word that changes whenever the rows do; files are told apart by size and time."""
         ...
 
 
@@ -109,24 +132,73 @@ class PoolInMemory:
             raise no_groups(by, self.rows.groups)
         return self.rows.groups[by]
 
+    def shards(self) -> "list[PoolInMemory]":
+        """See ``Pool.shards``."""
+        starts = range(0, len(self.rows), ROWS_PER_SHARD)
+        return [PoolInMemory(self.rows.part(at, at + ROWS_PER_SHARD)) for at in starts]
+
+    def fingerprint(self) -> str:
+        """See ``Pool.fingerprint``."""
+        return fingerprint(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetPart:
+    """A parquet file, or some of its row groups; ``where`` is the name that messages give it."""
+
+    file: Path
+    where: str
+    n_rows: int
+    row_groups: tuple[int, ...] | None = None
+
+    def shards(self) -> "Iterator[ParquetPart]":
+        """Neighbouring row groups together, up to ``ROWS_PER_SHARD`` rows or one group."""
+        groups: list[int] = []
+        n_rows = 0
+        for group, n in enumerate(row_group_sizes(self.file, self.where)):
+            if groups and n_rows + n > ROWS_PER_SHARD:
+                yield replace(self, n_rows=n_rows, row_groups=tuple(groups))
+                groups, n_rows = [], 0
+            groups.append(group)
+            n_rows += n
+        if n_rows:
+            yield replace(self, n_rows=n_rows, row_groups=tuple(groups))
+
+    def tables(self, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
+        """Batches of some columns, in order."""
+        yield from _tables_of(self.file, f"public ({self.where})", columns, self.row_groups)
+
+    def state(self) -> str:
+        """What tells another version of the file.
+
+        Raises:
+            InputError: where it is gone.
+        """
+        try:
+            found = self.file.stat()
+        except OSError:
+            raise InputError(f"public ({self.where})", "is not there any more") from None
+        return f"{self.where} {found.st_size} {found.st_mtime_ns} {self.row_groups}"
+
 
 @dataclass(frozen=True, slots=True)
 class ParquetPool:
-    """Parquet files in the order of their names, each with the name that messages give it.
+    """Parquet files in the order of their names.
 
-    ``columns``: which of theirs hold what.
+    ``columns``: which of theirs hold what. ``first``: how many rows of the whole pool come before.
     """
 
-    files: tuple[tuple[Path, str], ...]
+    parts: tuple[ParquetPart, ...]
     where: str
     columns: Columns
     n_rows: int
+    first: int = 0
 
     @classmethod
     def of(cls, source: ParquetSource, columns: Columns, base: Path) -> "ParquetPool":
         """Find the files and check their columns; no row is read."""
-        files = source.files(base)
-        n_rows, expected = 0, None
+        files, parts = source.files(base), []
+        expected = None
         for file, where in files:
             names, n = parquet_schema(file, where)
             roles = columns.roles(names, f"public ({where})")
@@ -134,9 +206,9 @@ class ParquetPool:
             if set(roles.features) != set(expected.features):
                 problem = f"its features are not those of {files[0][1]}"
                 raise InputError(where, problem, "expected files with the same columns")
-            n_rows += n
+            parts.append(ParquetPart(file, where, n))
         where = files[0][1] if len(files) == 1 else f"{source.path} ({len(files)} files)"
-        return cls(tuple(files), f"public ({where})", columns, n_rows)
+        return cls(tuple(parts), f"public ({where})", columns, sum(part.n_rows for part in parts))
 
     def __len__(self) -> int:
         return self.n_rows
@@ -149,7 +221,7 @@ class ParquetPool:
     def ids(self, rows: Indices) -> list[str]:
         """See ``Pool.ids``; only the column of ids is read."""
         if self.columns.id is None:
-            return [f"row-{row + 1}" for row in rows.tolist()]
+            return [f"row-{self.first + row + 1}" for row in rows.tolist()]
         found: list[str] = []
         at = 0
         for table in self._tables((self.columns.id,)):
@@ -172,6 +244,19 @@ class ParquetPool:
             raise no_groups(by, self.columns.groups)
         return categories_of(self._column(by), by, self.where)
 
+    def shards(self) -> "list[ParquetPool]":
+        """See ``Pool.shards``; a file is a shard, or row groups of one are."""
+        found, at = [], self.first
+        for part in self.parts:
+            for one in part.shards():
+                found.append(replace(self, parts=(one,), n_rows=one.n_rows, first=at))
+                at += one.n_rows
+        return found
+
+    def fingerprint(self) -> str:
+        """See ``Pool.fingerprint``."""
+        return " ".join([*(part.state() for part in self.parts), str(self.first)])
+
     def _column(self, name: str) -> Column:
         """One column of all rows."""
         place = f"{self.where}, column {name!r}"
@@ -183,17 +268,20 @@ class ParquetPool:
         texts: list[str] = []
         for text, row in zip(as_text(column_from_arrow(column, place)), rows, strict=True):
             if text is None:
-                raise InputError(f"{place}, row {row + 1}", "the id is missing", "fill it in")
+                at = f"{place}, row {self.first + row + 1}"
+                raise InputError(at, "the id is missing", "fill it in")
             texts.append(text)
         return texts
 
     def _tables(self, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
         """Batches of some columns, in order."""
-        for file, where in self.files:
-            yield from _tables_of(file, f"public ({where})", columns)
+        for part in self.parts:
+            yield from part.tables(columns)
 
 
-def _tables_of(file: Path, where: str, columns: tuple[str, ...]) -> Iterator["pa.Table"]:
+def _tables_of(
+    file: Path, where: str, columns: tuple[str, ...], row_groups: tuple[int, ...] | None
+) -> Iterator["pa.Table"]:
     """Batches of one file; its types are its own, as one of whole numbers may follow another."""
     import pyarrow as pa
     import pyarrow.dataset as ds
@@ -207,6 +295,12 @@ def _tables_of(file: Path, where: str, columns: tuple[str, ...]) -> Iterator["pa
             if name not in dataset.schema.names:
                 known = known_columns(name, dataset.schema.names)
                 raise InputError(where, f"has no column {name!r}", known)
+        if row_groups is not None:
+            (fragment,) = dataset.get_fragments()
+            chosen = fragment.subset(row_group_ids=list(row_groups))
+            dataset = ds.FileSystemDataset(
+                [chosen], dataset.schema, parquet, filesystem=fragment.filesystem
+            )
         batches = dataset.to_batches(
             columns=list(columns),
             batch_size=ROWS_PER_BATCH,

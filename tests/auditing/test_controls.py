@@ -58,7 +58,7 @@ PLAN = pipeline().plan()
 class PeekingLira:
     """LiRA that forgot to leave the tested shadows out."""
 
-    name: ClassVar[str] = "lira_best_row"
+    name: ClassVar[str] = "peeking_lira"
     title: ClassVar[str] = "LiRA that peeks"
     stage: ClassVar[str] = "scores"
     needs: ClassVar[frozenset[str]] = frozenset({"algorithm"})
@@ -215,14 +215,13 @@ def test_blind_evidence_does_not_look_at_the_coin_it_is_asked_about():
 # --- an audit from end to end -----------------------------------------------------------------
 
 
-def test_an_audit_with_an_attack_that_peeks_is_invalid(monkeypatch):
+def test_an_audit_with_an_attack_that_peeks_is_invalid():
     attack = AttackSettings(shadows=64, fpr=(0.1,), methods={"scores": ("lira_best_row",)})
-    plan = pipeline(n=200, attack=attack).plan()
-    assert run_audit(plan).report["verdict"]["exit_code"] == 0
-    monkeypatch.setattr(evidence_module, "ATTACKS", {"lira_best_row": PeekingLira()})
-    found = run_audit(plan).report["verdict"]
+    assert run_audit(pipeline(n=200, attack=attack).plan()).report["verdict"]["exit_code"] == 0
+    peeks = replace(attack, own=(PeekingLira(),), methods={"scores": ("peeking_lira",)})
+    found = run_audit(pipeline(n=200, attack=peeks).plan()).report["verdict"]
     assert (found["status"], found["exit_code"]) == ("audit invalid", 5)
-    assert "lira_best_row" in found["text"]
+    assert "peeking_lira" in found["text"]
 
 
 def test_an_audit_of_coins_that_follow_the_file_is_invalid(monkeypatch):

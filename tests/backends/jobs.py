@@ -53,6 +53,24 @@ class Elsewhere(Square):
         raise InputError("run.backend", "a worker has another numpy than this machine")
 
 
+@dataclass(frozen=True)
+class NodeNoted:
+    """Squares a number; notes on which node of Ray every attempt began."""
+
+    folder: Path
+
+    def check_here(self) -> None:
+        pass
+
+    def run(self, task: int) -> int:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        (self.folder / f"began-{task}-{time.time_ns()}").write_text(node)
+        time.sleep(1.0)
+        return task * task
+
+
 @dataclass
 class Kept:
     """A store in memory."""

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from curation_audit.auditing.engine import run_audit
+from curation_audit.auditing.progress import Silence
+from curation_audit.auditing.run_settings import RunSettings
 from curation_audit.backends.base import Placement, Resources
 from curation_audit.backends.ray import RayCore
 from curation_audit.checks import InputError, SettingError, Unfinished
 from curation_audit.config import load_plan
+from curation_audit.picks import pick
 from curation_audit.pipelines.scorers.mean import Mean
+from curation_audit.spread_picks import Workers, pick_apart
+from tests import test_spread_picks as pools
 from tests.auditing.test_share import quick, same
 from tests.backends.jobs import Elsewhere, Kept, Killed, Square, all_results, squares
 
@@ -219,3 +224,41 @@ def test_an_audit_of_which_a_worker_is_killed(small, tmp_path, shadows):
     assert mark.exists()
     run_audit(replace(plan, run=here))
     assert same(tmp_path / "ray", tmp_path / "local")
+
+
+# shards of a pool
+
+folder = pools.folder
+
+
+def picks_on_ray(folder, rule, of=pools.release):
+    run = RunSettings(backend="ray", workers=2)
+    return pick_apart(
+        of(),
+        pools.opened(folder),
+        rule,
+        pools.SEED,
+        out=folder / "out",
+        workers=Workers.of(run, folder / "out"),
+        progress=Silence(),
+    )
+
+
+@pytest.mark.parametrize("name", sorted(pools.CASES))
+def test_shards_on_ray_give_the_picks_of_one_process(name, folder):
+    expected = pick(pools.release(), pools.opened(folder), pools.CASES[name], pools.SEED)
+    assert pools.same(picks_on_ray(folder, pools.CASES[name]), expected)
+
+
+def test_a_worker_that_is_killed_while_it_scores_changes_no_pick(folder):
+    expected = pick(pools.release(), pools.opened(folder), pools.TopK(k=37), pools.SEED)
+    assert pools.same(picks_on_ray(folder, pools.TopK(k=37), pools.deadly(folder)), expected)
+    assert (folder / "killed").exists()
+
+
+def test_the_curate_command_on_ray_writes_what_one_process_writes(folder, command):
+    path = pools.protected(folder, command)
+    on = ("--set", "run.backend=ray", "--workers", 2, "--quiet")
+    code, _, err = command("curate", "--pipeline", path, "--out", folder / "ray", *on)
+    assert (code, err) == (0, "")
+    assert pools.picked(folder / "ray") == pools.picked(folder / "one")

@@ -12,6 +12,7 @@ import pytest
 from curation_audit.backends.base import Origin, Placement, Resources, SlurmSettings
 from curation_audit.backends.slurm import Slurm, prepare, script_of
 from curation_audit.checks import InputError, SettingError, Unfinished
+from tests import test_spread_picks as pools
 from tests.auditing.test_share import ROOT, quick, same
 from tests.backends.jobs import Kept, Square, all_results
 
@@ -92,6 +93,23 @@ def test_an_audit_by_slurm_ends_with_the_bytes_of_one_process(small, command, cl
     ):
         assert option in first
     assert (out / "slurm").stat().st_mode & 0o777 == 0o700
+
+
+folder = pools.folder
+
+
+def test_a_curation_by_slurm_picks_what_one_process_picks(folder, command, cluster):
+    """Jobs score shares of the pool, a file each; the first dies once. This process picks."""
+    path = pools.protected(folder, command)
+    noted = cluster(lost=((0,), ()))
+    on = ("--set", "run.backend=slurm", "--set", "run.slurm={poll: 0.05}", "--workers", 2)
+    place = ("--pipeline", path, "--out", folder / "on slurm")
+    code, _, err = command("curate", *place, *on, "--quiet")
+    assert (code, err) == (0, "")
+    assert pools.picked(folder / "on slurm") == pools.picked(folder / "one")
+    assert len(calls(noted)) == 2
+    script = (folder / "on slurm" / "slurm" / "worker.sh").read_text()
+    assert " curate-worker --release " in script
 
 
 def test_jobs_that_die_every_time_end_unfinished(small, command, cluster, tmp_path):

@@ -1,11 +1,12 @@
 """The cut of a pool in shards, which are read once a pass and never held together.
 
-For jobs on many machines ``radix`` has the parts: the loop here is what their coordinator does.
+A pass asks one question (``CountDigits``, ``FindTies``) of every shard, wherever it lies, and adds
+the answers up. ``cut_of_shards`` asks here; ``cut_by_asking`` whoever is given to it.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -53,7 +54,16 @@ class Shard:
     groups: Any = None
 
 
+T = TypeVar("T")
 Read: TypeAlias = Callable[[], Iterable[Shard]]
+
+
+class AskAll(Protocol):
+    """Asks all shards of a pool."""
+
+    def __call__(self, question: Callable[[Shard], T], /) -> Iterable[T]:
+        """The answer of every shard, once each, in any order; the question is a pure function."""
+        ...
 
 
 def cut_of_shards(read: Read, rule: Any, *, salt: str = "0", bits: int = 64) -> Cut:
@@ -68,9 +78,14 @@ def cut_of_shards(read: Read, rule: Any, *, salt: str = "0", bits: int = 64) -> 
     Raises:
         SettingError: as ``select``.
     """
+    return cut_by_asking(_Here(read), rule, salt=salt, bits=bits)
+
+
+def cut_by_asking(ask: AskAll, rule: Any, *, salt: str = "0", bits: int = 64) -> Cut:
+    """As ``cut_of_shards``, of shards that are asked where they lie: at most five questions."""
     if isinstance(rule, Levelled):
         return cut_at_levels(rule, salt)
-    passes = _Passes(read, bits, salt, sized=isinstance(rule, TokenBudget))
+    passes = _Passes(ask, bits, salt, sized=isinstance(rule, TokenBudget))
     first = passes.count({WHOLE_POOL: Prefix(bits)})
     total = first[WHOLE_POOL].total if first else 0
     if isinstance(rule, TokenBudget):
@@ -86,17 +101,32 @@ def cuts_of_shards(read: Read, rule: PerGroup, *, salt: str = "0", bits: int = 6
 
     A pass holds 512 KB for every group.
     """
-    passes = _Passes(read, bits, salt, grouped=True)
+    return cuts_by_asking(_Here(read), rule, salt=salt, bits=bits)
+
+
+def cuts_by_asking(ask: AskAll, rule: PerGroup, *, salt: str = "0", bits: int = 64) -> GroupCuts:
+    """As ``cuts_of_shards``, of shards that are asked where they lie."""
+    passes = _Passes(ask, bits, salt, grouped=True)
     first = passes.count(None)
     wanted = rule.counts({name: first[name].total for name in sorted(first)})
     return GroupCuts(passes.cuts(first, {name: k for name, k in wanted.items() if k > 0}))
 
 
 @dataclass(frozen=True, slots=True)
+class _Here:
+    """Shards that this process reads, one after another."""
+
+    read: Read
+
+    def __call__(self, question: Callable[[Shard], T], /) -> Iterable[T]:
+        return map(question, self.read())
+
+
+@dataclass(frozen=True, slots=True)
 class _Passes:
     """Passes over all shards; a pool without groups is one group without a name."""
 
-    read: Read
+    ask: AskAll
     bits: int
     salt: str
     sized: bool = False
@@ -123,39 +153,92 @@ class _Passes:
 
     def count(self, prefixes: Mapping[str, Prefix] | None) -> dict[str, Histogram]:
         """One pass: the next digits of the groups that are asked about; ``None`` for all."""
-        counted: dict[str, Histogram] = {}
-        for name, keys, rows, shard in self._parts(prefixes):
-            prefix = Prefix(self.bits) if prefixes is None else prefixes[name]
-            sizes = whole_sizes(shard.sizes, len(shard.scores))[rows] if self.sized else None
-            found = Histogram.of(keys, prefix, sizes)
-            counted[name] = counted[name] + found if name in counted else found
-        return counted
+        if prefixes is not None and not prefixes:
+            return {}
+        question = CountDigits(self.bits, prefixes, sized=self.sized, grouped=self.grouped)
+        return _summed(self.ask(question))
 
     def ties(self, cuts: Mapping[str, tuple[Prefix, int]]) -> dict[str, Ties]:
         """The last pass: the rows with just the key of the cut, and how many of them fit."""
-        tied: dict[str, Ties] = {}
-        for name, keys, rows, shard in self._parts(cuts):
-            prefix, budget = cuts[name]
+        if not cuts:
+            return {}
+        question = FindTies(self.bits, cuts, self.salt, sized=self.sized, grouped=self.grouped)
+        return _summed(self.ask(question))
+
+
+@dataclass(frozen=True, slots=True)
+class CountDigits:
+    """The question of a pass: how many units of a shard have which next digit, by group.
+
+    ``prefixes``: the digits that are known of the groups that matter; ``None`` for all groups and
+    the first digit.
+    """
+
+    bits: int
+    prefixes: Mapping[str, Prefix] | None
+    sized: bool = False
+    grouped: bool = False
+
+    def __call__(self, shard: Shard) -> dict[str, Histogram]:
+        """The histograms of one shard."""
+        counted = {}
+        for name, keys, rows in _parts(shard, self.bits, self.prefixes, grouped=self.grouped):
+            prefix = Prefix(self.bits) if self.prefixes is None else self.prefixes[name]
+            sizes = _sizes(shard)[rows] if self.sized else None
+            counted[name] = Histogram.of(keys, prefix, sizes)
+        return counted
+
+
+@dataclass(frozen=True, slots=True)
+class FindTies:
+    """The question of the last pass: which rows of a shard have the key of the cut, by group.
+
+    ``cuts``: that key as a whole prefix, and how many of its units fit.
+    """
+
+    bits: int
+    cuts: Mapping[str, tuple[Prefix, int]]
+    salt: str
+    sized: bool = False
+    grouped: bool = False
+
+    def __call__(self, shard: Shard) -> dict[str, Ties]:
+        """The ties of one shard."""
+        tied = {}
+        for name, keys, rows in _parts(shard, self.bits, self.cuts, grouped=self.grouped):
+            prefix, budget = self.cuts[name]
             mine = rows[keys == prefix.value]
-            sizes = whole_sizes(shard.sizes, len(shard.scores))[mine] if self.sized else None
+            sizes = _sizes(shard)[mine] if self.sized else None
             ids = ids_at(shard.ids, mine, len(shard.scores))
-            found = Ties.of(tie_hashes(ids, self.salt), budget, sizes)
-            tied[name] = tied[name] + found if name in tied else found
+            tied[name] = Ties.of(tie_hashes(ids, self.salt), budget, sizes)
         return tied
 
-    def _parts(
-        self, wanted: Container[str] | None
-    ) -> Iterator[tuple[str, AnyKeys, Indices, Shard]]:
-        """The groups of every shard with the keys and the places of their rows."""
-        if wanted is not None and not wanted:
-            return
-        for shard in self.read():
-            if shard.ids is None:
-                raise SettingError("ids", "are missing", "rows of shards need ids of their own")
-            keys = KEYS[self.bits](shard.scores)
-            if not self.grouped:
-                yield WHOLE_POOL, keys, np.arange(len(keys)), shard
-                continue
-            for name, rows in rows_by_group(shard.groups, len(keys)):
-                if wanted is None or name in wanted:
-                    yield name, keys[rows], rows, shard
+
+Sum = TypeVar("Sum", Histogram, Ties)
+
+
+def _summed(answers: Iterable[dict[str, Sum]]) -> dict[str, Sum]:
+    total: dict[str, Sum] = {}
+    for answer in answers:
+        for name, part in answer.items():
+            total[name] = total[name] + part if name in total else part
+    return total
+
+
+def _sizes(shard: Shard) -> Indices:
+    return whole_sizes(shard.sizes, len(shard.scores))
+
+
+def _parts(
+    shard: Shard, bits: int, wanted: Container[str] | None, *, grouped: bool
+) -> Iterator[tuple[str, AnyKeys, Indices]]:
+    """The groups of a shard that are wanted, with the keys and the places of their rows."""
+    if shard.ids is None:
+        raise SettingError("ids", "are missing", "rows of shards need ids of their own")
+    keys = KEYS[bits](shard.scores)
+    if not grouped:
+        yield WHOLE_POOL, keys, np.arange(len(keys))
+        return
+    for name, rows in rows_by_group(shard.groups, len(keys)):
+        if wanted is None or name in wanted:
+            yield name, keys[rows], rows

@@ -69,6 +69,12 @@ def parquet_schema(file: Path, where: str) -> tuple[list[str], int]:
         return names, int(opened.metadata.num_rows)
 
 
+def row_group_sizes(file: Path, where: str) -> list[int]:
+    """How many rows each row group of a file has; no row is read."""
+    with _opened(file, where) as opened:
+        return _group_sizes(opened)
+
+
 @contextmanager
 def _opened(file: Path, where: str) -> Iterator[Any]:
     import pyarrow as pa
@@ -86,6 +92,10 @@ def _opened(file: Path, where: str) -> Iterator[Any]:
         ) from error
 
 
+def _group_sizes(opened: Any) -> list[int]:
+    return [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+
+
 def _wanted(opened: Any, where: str, choose: ChooseColumns | None) -> list[str]:
     names = list(opened.schema_arrow.names)
     unique_names(names, where)
@@ -96,7 +106,7 @@ def _spread(opened: Any, wanted: list[str], n: int) -> Any:
     """The first rows of some row groups, ``n`` or a few more in all."""
     import pyarrow as pa
 
-    sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+    sizes = _group_sizes(opened)
     parts: list[Any] = []
     for group, rows in _shares(np.array(sizes, dtype=np.int64), n):
         batches = opened.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)
