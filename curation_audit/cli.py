@@ -113,12 +113,7 @@ def validate(pipeline: str, assignments: tuple[str, ...]) -> None:
 @workers_option
 @click.option("--out", metavar="FOLDER", help="Override run.out: where the run folder goes.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
-@click.option(
-    "--health",
-    "with_health",
-    is_flag=True,
-    help="Training health, too, for the owner alone: see 'curation-audit health'.",
-)
+@click.option("--health", "with_health", is_flag=True, help="Then 'health', too: for the owner.")
 @click.option("--quiet", is_flag=True, help="No progress; the closing table only.")
 @click.option("--json-logs", is_flag=True, help="Progress as JSON lines on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")

@@ -38,10 +38,10 @@ from curation_audit.training.sharpness import (
     Remembering,
     Sharpness,
     class_loss,
+    logit_loss,
     sharpness,
     stability_threshold,
     threshold_of_means,
-    weighted_loss,
 )
 from curation_audit.training.spectral import Scale
 
@@ -157,7 +157,7 @@ def _of_clipped_network(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
     rows = torch.as_tensor(np.concatenate([embedded, public]))
     targets = torch.arange(len(rows)) < len(private)
     decay = [settings.l2 / s**2 for s in spread]  # on V, where weights are s V
-    loss = weighted_loss(rows, targets, torch.as_tensor(shares), decay)
+    loss = logit_loss(rows, targets, torch.as_tensor(shares), decay)
     return _of_clipped(scorer, sharpness(loss, as_parameters(network), spread))
 
 

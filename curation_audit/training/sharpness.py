@@ -119,7 +119,7 @@ def class_loss(rows: Tensor, classes: Tensor, decay: Sequence[float] | float = 0
     return loss
 
 
-def weighted_loss(
+def logit_loss(
     rows: Tensor, targets: Tensor, shares: Tensor, decay: Sequence[float] | float = 0.0
 ) -> Loss:
     """The same of one logit: targets 0 or 1 (n,), a row's share of the loss (n,)."""

@@ -6,7 +6,11 @@ import torch
 
 from curation_audit.auditing.chunks import Task, run_task
 from curation_audit.auditing.curation import trained
-from curation_audit.forecasting.at_training import network_of, real_streams
+from curation_audit.forecasting.at_training import (
+    network_of,
+    network_without_noise,
+    real_streams,
+)
 from curation_audit.forecasting.edges import (
     Edge,
     _real_picks,
@@ -30,14 +34,22 @@ SMALL = {"hidden": (4,), "epochs": 5, "device": "cpu"}
 
 def largest(parameters, rows, classes, spread, decay):
     """The largest eigenvalue of D (H + decay) D, all of it written out."""
-    shapes = [one.shape for one in parameters]
     targets = torch.as_tensor(classes)
 
-    def loss(vector):
-        split = vector.split([shape.numel() for shape in shapes])
-        parts = tuple(one.reshape(s) for one, s in zip(split, shapes, strict=True))
+    def loss(parts):
         logits = forward(as_layers(parts), torch.as_tensor(rows).double())[-1]
         return torch.nn.functional.cross_entropy(logits, targets)
+
+    return largest_of(loss, parameters, spread, decay)
+
+
+def largest_of(loss, parameters, spread, decay):
+    """The same of any loss."""
+    shapes = [one.shape for one in parameters]
+
+    def of_flat(vector):
+        split = vector.split([shape.numel() for shape in shapes])
+        return loss(tuple(one.reshape(s) for one, s in zip(split, shapes, strict=True)))
 
     at = torch.cat([one.double().flatten() for one in parameters])
     flat = [
@@ -46,7 +58,7 @@ def largest(parameters, rows, classes, spread, decay):
     ]
     of_decay = [torch.full(shape, d).flatten() for d, shape in zip(decay, shapes, strict=True)]
     d = torch.cat(flat)
-    hessian = torch.autograd.functional.hessian(loss, at) + torch.diag(torch.cat(of_decay))
+    hessian = torch.autograd.functional.hessian(of_flat, at) + torch.diag(torch.cat(of_decay))
     return float(torch.linalg.eigvalsh(d[:, None] * hessian * d)[-1])
 
 
@@ -171,6 +183,32 @@ def test_a_private_network_has_an_edge_in_the_coordinates_that_descend(parametri
     assert 0 < found.eta_lambda_max < np.inf
     twice = edge_of_scorer(protected(made, epsilon=1.0))
     assert twice.eta_lambda_max == found.eta_lambda_max  # no noise enters
+
+
+@pytest.mark.parametrize("parametrization", ["standard", "spectral"])
+def test_of_a_private_network_that_clips_nobody_it_is_that_of_the_whole_loss(parametrization):
+    made = DpSgd(
+        steps=20, hidden=(4,), clip=1e6, learning_rate=0.1, l2=0.01, base_width=4,
+        parametrization=parametrization,
+    )  # fmt: skip
+    of = protected(made, epsilon=np.inf)
+    found, scorer = edge_of_scorer(of), of.scorer
+    data, settings = of.data, scorer.settings
+    private, public = (
+        torch.as_tensor(scorer.embed(one.features)).double() for one in (data.private, data.pool)
+    )
+    n_units = settings.expected_units / settings.sampling_rate
+
+    def loss(parts):
+        layers, softplus = as_layers(parts), torch.nn.functional.softplus
+        of_private = softplus(-forward(layers, private)[-1]).sum() / n_units
+        return of_private + softplus(forward(layers, public)[-1]).mean()
+
+    by = settings.multipliers(private.shape[1])
+    spread = [1.0] * 4 if by is None else [s for pair in by for s in pair]
+    parameters = as_parameters(network_without_noise(of, scorer))
+    expected = largest_of(loss, parameters, spread, [0.01 / s**2 for s in spread])
+    assert found.eta_lambda_max == pytest.approx(settings.learning_rate * expected, rel=1e-2)
 
 
 def test_near_the_edge_is_told_by_part():

@@ -15,10 +15,10 @@ from curation_audit.training.sharpness import (
     N_LANCZOS,
     Remembering,
     class_loss,
+    logit_loss,
     sharpness,
     stability_threshold,
     threshold_of_means,
-    weighted_loss,
 )
 from curation_audit.training.spectral import Scale
 
@@ -170,7 +170,7 @@ def test_one_logit_by_shares_is_the_sum_by_hand():
     each = torch.where(targets == 1, softplus(-logits), softplus(logits))
     squares = [one.square().sum() for one in exact]
     expected = shares @ each + sum(d / 2 * s for d, s in zip([1, 2, 3, 4], squares, strict=True))
-    found = weighted_loss(rows, targets, shares, [1.0, 2.0, 3.0, 4.0])(exact)
+    found = logit_loss(rows, targets, shares, [1.0, 2.0, 3.0, 4.0])(exact)
     torch.testing.assert_close(found, expected)
 
 
