@@ -26,7 +26,7 @@ PRIVATE: Final = (
     "the data; no part of a release."
 )
 KNOWS: Final = "mu and TPR are those of who sees exact scores and knows all candidates, no coin"
-BESIDE: Final = ("report", "sweep", "threat", "tune")
+BESIDE: Final = ("report", "sweep", "threat")
 """Parts of a configuration that no training sees."""
 AT_STAKE: Final = ("targets", "canaries")
 """What of the attack's settings says who the candidates are."""
