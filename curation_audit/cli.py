@@ -16,7 +16,7 @@ from curation_audit.attest_command import attest
 from curation_audit.checks import InputError, Unfinished
 from curation_audit.curate_command import curate
 from curation_audit.forecast_command import forecast
-from curation_audit.health_command import health
+from curation_audit.health_command import after_attack, health
 from curation_audit.integrity_command import keygen, sign, verify
 from curation_audit.ledger_command import ledger
 from curation_audit.options import pipeline_option, set_option, workers_option
@@ -113,6 +113,7 @@ def validate(pipeline: str, assignments: tuple[str, ...]) -> None:
 @workers_option
 @click.option("--out", metavar="FOLDER", help="Override run.out: where the run folder goes.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
+@click.option("--health", "with_health", is_flag=True, help="Then 'health', too: for the owner.")
 @click.option("--quiet", is_flag=True, help="No progress; the closing table only.")
 @click.option("--json-logs", is_flag=True, help="Progress as JSON lines on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
@@ -123,6 +124,7 @@ def attack(
     workers: int | str | None,
     out: str | None,
     dry_run: bool,
+    with_health: bool,
     quiet: bool,
     json_logs: bool,
     as_json: bool,
@@ -140,7 +142,10 @@ def attack(
 
         show_forecast(plan_in_numbers(plan))
         return PASS
-    return attack_and_show(plan, quiet=quiet, json_logs=json_logs, as_json=as_json)
+    code = attack_and_show(plan, quiet=quiet, json_logs=json_logs, as_json=as_json)
+    if with_health:
+        after_attack(plan)
+    return code
 
 
 @cli.command()
@@ -243,7 +248,8 @@ def report(runs: tuple[str, ...], formats: str | None, compare: bool, out: str |
     """Write the report of a finished run again, from its report.json; or compare runs.
 
     Everything but parquet goes to the release folder: that one holds the evidence on every
-    candidate, and stays beside it.
+    candidate, and stays beside it. Where training health of the run lies in private/, the whole
+    report with it is written there, too, for the owner alone.
     """
     folders = [Path(run) for run in runs]
     if compare:
@@ -257,8 +263,12 @@ def report(runs: tuple[str, ...], formats: str | None, compare: bool, out: str |
         raise InputError("report", "found several runs or --out", "add --compare, or name one run")
     from curation_audit.auditing.release import render_again
 
-    for path in render_again(folders[0], [one.strip() for one in (formats or "html").split(",")]):
+    asked = [one.strip() for one in (formats or "html").split(",")]
+    written, problem = render_again(folders[0], asked)
+    for path in written:
         click.echo(str(path))
+    if problem is not None:
+        click.echo(f"Not rendered: {problem}", err=True)
 
 
 @cli.command()

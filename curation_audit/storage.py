@@ -165,13 +165,13 @@ class ChunkStore:
         """Make the folder (mode 0700) and drop what a killed writer left half done."""
         self._folder, self._temporary = folder, TEMPORARY
         if folder is not None:
-            _make_private(folder)
+            make_private(folder)
             sweep(folder)
 
     @classmethod
     def beside_others(cls, folder: Path) -> "ChunkStore":
         """The store of a worker that shares the folder with others, and holds no lock."""
-        _make_private(folder)
+        make_private(folder)
         store = cls(None)
         store._folder, store._temporary = folder, SHARED_TEMPORARY
         return store
@@ -206,7 +206,8 @@ class ChunkStore:
         return self._folder / f"{key}.chunk"
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner may look into (mode 0700)."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
 

@@ -31,6 +31,7 @@ from curation_audit.report.renderings import (
     check_formats,
     finished_run,
     forget_renderings,
+    write_owners_report,
     write_renderings,
 )
 from curation_audit.results import (
@@ -120,7 +121,7 @@ def build_report(
                 *red_flag_warnings(plan.scorer, plan.data),
             ],
             **contents(plan, stages=stages, controls=controls, claim=claim, utility=utility),
-            "data": _data(plan),
+            "data": data_tree(plan),
             "configuration": plan.configuration,
             "limitations": [_size_limitation(plan, game), *LIMITATIONS],
         }
@@ -194,7 +195,7 @@ def _pick_warnings(curations: Curations) -> list[str]:
     return ["Some shadows picked no row at all; their models learned nothing."]
 
 
-def _data(plan: AuditPlan) -> dict[str, Any]:
+def data_tree(plan: AuditPlan) -> dict[str, Any]:
     """Sizes and fingerprints; those of patients' rows are keyed, so that no guess can be tested."""
     data = plan.data
     test = None
@@ -307,7 +308,9 @@ def write_release(
     )
     write_atomically(release / "report.json", json_bytes(report))
     forget_renderings(plan.run.out, plan.formats)
-    paths = write_renderings(finished_run(plan.run.out), plan.formats)
+    finished = finished_run(plan.run.out)
+    paths = write_renderings(finished, plan.formats)
+    write_owners_report(finished)
     return dict(zip(plan.formats, paths, strict=True)).get("html")
 
 
@@ -339,11 +342,14 @@ def json_bytes(tree: Mapping[str, Any]) -> bytes:
     return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def render_again(run_folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write renderings of a finished run again; their paths.
+def render_again(run_folder: Path, formats: Sequence[str]) -> tuple[list[Path], str | None]:
+    """Write renderings of a finished run again, and the owner's report where there is one.
+
+    Their paths, and why training health that lies there is not rendered, if it is not.
 
     Raises:
         InputError: for an unknown format, a folder without a report, or a report that is not one.
     """
     check_formats("--format", formats)
-    return write_renderings(finished_run(run_folder), formats)
+    finished = finished_run(run_folder)
+    return [*write_renderings(finished, formats), *write_owners_report(finished)], finished.problem

@@ -101,6 +101,7 @@ def _foretold(one: Foretold) -> dict[str, Any]:
         "auc": _number(told["auditor"].auc),
         "advantage": _number(told["auditor"].advantage),
         "linearity_corr": None if check is None else _number(check.linearity),
+        "attainable_linearity": None if check is None else _number(check.attainable),
         "measured_auc": None if check is None else _estimate(check.measured),
         "failure": None if check is None else check.failure,
         "largest_mu_of_known_others": _number(float(told["dp"].mu.max())),

@@ -9,6 +9,7 @@ from curation_audit.auditing.layout import resolved_fpr
 from curation_audit.integrity.findings import Finding, compared, failed, passed, unchecked
 from curation_audit.integrity.folders import read_json, read_small
 from curation_audit.report.card import render_card
+from curation_audit.report.health import ELSEWHERE, UNMEASURED, Part
 from curation_audit.report.html import render_html
 from curation_audit.report.markdown import render_markdown
 from curation_audit.report.numbers import headline_numbers
@@ -23,8 +24,10 @@ BEYOND: Final = (
     "picked", "threat.decimals", "threat.may_insert",
 )  # fmt: skip
 MOST_TEXT: Final = 1 << 26
-RENDERED: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
-    "card.md": render_card,
+HEALTH: Final = (UNMEASURED, ELSEWHERE)
+"""What a report may say of training health, whose figures are the owner's."""
+RENDERED: Final[dict[str, Callable[[dict[str, Any], Part], str]]] = {
+    "card.md": lambda report, _: render_card(report),
     "report.md": render_markdown,
 }
 BY_HASH: Final = "only the hash in the manifest vouches for it"
@@ -113,7 +116,8 @@ def _renderings(report: dict[str, Any], release: Path) -> Iterator[Finding]:
     for name, render in RENDERED.items():
         if not (release / name).exists():
             continue
-        if _stored_text(release / name) == render(report):
+        stored = _stored_text(release / name)
+        if any(stored == render(report, health) for health in HEALTH):
             yield passed(name, "says what report.json says")
         elif report["tool"]["code_digest"] == code_digest():
             yield failed(name, "is not what report.json says: changed, or of another report")
@@ -129,7 +133,8 @@ def _page(report: dict[str, Any], release: Path) -> Finding:
     """The page is drawn again; drawings depend on the versions of libraries."""
     path = release.parent / "run.json"
     run = read_json(path) if release.name == "release" and path.is_file() else None
-    if _stored_text(release / "report.html") == render_html(report, run):
+    stored = _stored_text(release / "report.html")
+    if any(stored == render_html(report, run, health) for health in HEALTH):
         return passed("report.html", "says what report.json and run.json say")
     return unchecked("report.html", f"drawn elsewhere, or changed: {BY_HASH}; read report.json")
 

@@ -18,12 +18,13 @@ from curation_audit.report.blocks import (
 )
 from curation_audit.report.diagram import diagram
 from curation_audit.report.document_stages import stages
+from curation_audit.report.health import UNMEASURED, Part
 from curation_audit.report.plain import in_plain_words
 
 
-def document(report: dict[str, Any]) -> Iterator[Block]:
-    """The whole report, with its title."""
-    yield from summary.opening(report)
+def document(report: dict[str, Any], health: Part = UNMEASURED) -> Iterator[Block]:
+    """The whole report, with its title, and what is said of training health."""
+    yield from summary.opening(report, health)
     yield Heading("Summary")
     yield summary.headlines(report)
     yield from summary.policy(report)
@@ -42,6 +43,7 @@ def document(report: dict[str, Any]) -> Iterator[Block]:
         told = "The metric of the model by what it was trained on."
         yield Figures((Figure(plots.utility_dots(report["utility"]), told),))
     yield from _crosswalk(report)
+    yield from health.blocks
     yield from _configuration(report)
     yield from summary.ending(report)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation_audit.report import plain, plots, words
+from curation_audit.report.blocks import Figures
 from curation_audit.report.diagram import diagram
+from curation_audit.report.health import UNMEASURED, Part
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -55,12 +57,15 @@ PARTS = (
 """The parts of a report: context, data, identifiability, governance, as in ISO/IEC 27559."""
 
 
-def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
+def render_html(
+    report: dict[str, Any], run: dict[str, Any] | None, health: Part = UNMEASURED
+) -> str:
     """Render a report as a self-contained page.
 
     Args:
         report: what ``report.json`` holds, as ``validate_report`` accepts it.
         run: what ``run.json`` holds; without it the page says that cost is not known.
+        health: what is said of training health.
     """
     template = page_environment().get_template("template.html.j2")
     text = template.render(
@@ -71,6 +76,7 @@ def render_html(report: dict[str, Any], run: dict[str, Any] | None) -> str:
         rates=_rates(report),
         configuration=_yaml(report["configuration"]),
         parts=PARTS,
+        health=_marked(health),
     )
     return text.rstrip() + "\n"
 
@@ -125,6 +131,21 @@ def _figures(report: dict[str, Any]) -> dict[str, Any]:
         },
         "risks": {stage: attack["candidate_risk"] for stage, attack in _headline_attacks(report)},
     }
+
+
+def _marked(health: Part) -> dict[str, Any]:
+    """A part's mark, and its blocks with the name of their kind; drawings become markup."""
+    from markupsafe import Markup
+
+    # the drawings hold no word of a file's but what matplotlib has escaped
+    drawn = Markup
+    blocks = [
+        (type(one).__name__, [(drawn(figure.svg), figure.caption) for figure in one.items])
+        if isinstance(one, Figures)
+        else (type(one).__name__, one)
+        for one in health.blocks
+    ]
+    return {"mark": health.mark, "blocks": blocks}
 
 
 def _headline_attacks(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

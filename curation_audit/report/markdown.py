@@ -5,6 +5,8 @@ import string
 from typing import Any, Final
 
 from curation_audit.report.blocks import Block, Bullets, Code, Figures, Heading, Paragraph, Table
+from curation_audit.report.document import document
+from curation_audit.report.health import UNMEASURED, Part
 from curation_audit.report.summary import summary
 
 # Entities where a backslash would still let HTML or a mention through; signs that only mean
@@ -17,9 +19,14 @@ _START: Final = re.compile(r"^(\d*)([-+=]|(?<=\d)[.)](?=\s|$))")
 _ADDRESS: Final = re.compile(r"(?i)\b(https?|ftp|mailto|www)(?=[:.])")
 
 
-def render_markdown(report: dict[str, Any]) -> str:
+def render_markdown(report: dict[str, Any], health: Part = UNMEASURED) -> str:
     """The short report."""
-    return written(list(summary(report)))
+    return written(list(summary(report, health)))
+
+
+def render_whole_markdown(report: dict[str, Any], health: Part = UNMEASURED) -> str:
+    """The whole report, but for its figures."""
+    return written(list(document(report, health)))
 
 
 def written(blocks: list[Block]) -> str:

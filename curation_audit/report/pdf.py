@@ -24,6 +24,7 @@ from curation_audit.report.blocks import (
     Table,
 )
 from curation_audit.report.document import document
+from curation_audit.report.health import UNMEASURED, Part
 from curation_audit.report.summary import title
 from curation_audit.report.svg import WIDTH, with_plain_colours
 
@@ -50,10 +51,10 @@ INK, SOFT = (29, 36, 48), (74, 84, 98)
 LONGEST_CELL = 400  # characters; what is longer goes on in another row, as rows are never cut
 
 
-def render_pdf(report: dict[str, Any]) -> bytes:
+def render_pdf(report: dict[str, Any], health: Part = UNMEASURED) -> bytes:
     """The whole report; needs fpdf2."""
     page = _Page(report)
-    for block in document(report):
+    for block in document(report, health):
         page.put(block)
     return page.bytes()
 

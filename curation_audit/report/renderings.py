@@ -12,18 +12,38 @@ from pathlib import Path
 from typing import Any, Final
 
 from curation_audit.checks import InputError, SettingError, did_you_mean
+from curation_audit.report.health import (
+    PRIVATE_FOLDER,
+    Part,
+    handed_on,
+    of_owner,
+    read_health,
+)
 from curation_audit.report.html import render_html
 from curation_audit.report.versions import readable
-from curation_audit.storage import write_atomically
+from curation_audit.storage import make_private, write_atomically
+
+OWNERS_REPORT: Final = ("report.html", "report.md")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished run: its folder, report.json (current version), and run.json where it is."""
+    """A finished run: its folder, report.json (current version), and run.json where it is.
+
+    ``health``: what private/health.json holds, where it is of this run; ``problem`` says why not
+    where it is there and of none. A rendering that may be handed on sees neither.
+    """
 
     folder: Path
     report: dict[str, Any]
     run: dict[str, Any] | None
+    health: dict[str, Any] | None = None
+    problem: str | None = None
+
+    @property
+    def handed_on(self) -> Part:
+        """What a report that may be handed on says of training health."""
+        return handed_on(self.health)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +71,17 @@ def _text(render: Callable[[Finished], str | bytes]) -> Callable[[Finished, Path
 def _markdown(finished: Finished) -> str:
     from curation_audit.report.markdown import render_markdown
 
-    return render_markdown(finished.report)
+    return render_markdown(finished.report, finished.handed_on)
+
+
+def _html(finished: Finished) -> str:
+    return render_html(finished.report, finished.run, finished.handed_on)
 
 
 def _pdf(finished: Finished) -> bytes:
     from curation_audit.report.pdf import render_pdf
 
-    return render_pdf(finished.report)
+    return render_pdf(finished.report, finished.handed_on)
 
 
 def _card(finished: Finished) -> str:
@@ -77,7 +101,7 @@ def _kept(finished: Finished, target: Path) -> None:
 
 
 RENDERINGS: Final[dict[str, Rendering]] = {
-    "html": Rendering("release/report.html", _text(lambda one: render_html(one.report, one.run))),
+    "html": Rendering("release/report.html", _text(_html)),
     "json": Rendering("release/report.json", _kept),
     "markdown": Rendering("release/report.md", _text(_markdown)),
     "pdf": Rendering("release/report.pdf", _text(_pdf), needs="fpdf"),
@@ -113,7 +137,10 @@ def finished_run(folder: Path) -> Finished:
         raise InputError(str(path), f"is no report of this version: {error}") from None
     run_path = folder / "run.json"
     run = json.loads(run_path.read_text()) if run_path.exists() else None
-    return Finished(folder, report, run)
+    try:
+        return Finished(folder, report, run, read_health(folder, report))
+    except InputError as error:
+        return Finished(folder, report, run, problem=str(error))
 
 
 def write_renderings(finished: Finished, formats: Iterable[str]) -> list[Path]:
@@ -124,6 +151,34 @@ def write_renderings(finished: Finished, formats: Iterable[str]) -> list[Path]:
         paths.append(finished.folder / rendering.place)
         rendering.write(finished, paths[-1])
     return paths
+
+
+def write_owners_report(finished: Finished) -> list[Path]:
+    """Write the whole report with training health, for the owner of the data alone (mode 0600).
+
+    Their paths; of a run whose training health was not measured none, and what was there is gone.
+    """
+    from curation_audit.report.markdown import render_whole_markdown
+
+    if finished.health is None:
+        forget_owners_report(finished.folder)
+        return []
+    part = of_owner(finished.health)
+    texts = {
+        "report.html": render_html(finished.report, finished.run, part),
+        "report.md": render_whole_markdown(finished.report, part),
+    }
+    folder = finished.folder / PRIVATE_FOLDER
+    make_private(folder)
+    for name, text in texts.items():
+        write_atomically(folder / name, text.encode(), mode=0o600)
+    return [folder / name for name in OWNERS_REPORT]
+
+
+def forget_owners_report(folder: Path) -> None:
+    """Remove the owner's report of a run."""
+    for name in OWNERS_REPORT:
+        (folder / PRIVATE_FOLDER / name).unlink(missing_ok=True)
 
 
 def forget_renderings(folder: Path, formats: Iterable[str]) -> None:

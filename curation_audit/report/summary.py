@@ -14,6 +14,7 @@ from curation_audit.report.blocks import (
     rate_at,
     with_interval,
 )
+from curation_audit.report.health import UNMEASURED, Part
 
 PRIVATE = (
     "This audit was computed on private data and is not itself differentially private: pass it on "
@@ -32,9 +33,9 @@ def title(report: dict[str, Any]) -> str:
     return f"Privacy audit of the curation “{report['name']}”"
 
 
-def summary(report: dict[str, Any]) -> Iterator[Block]:
-    """The short report, with its title."""
-    yield from opening(report)
+def summary(report: dict[str, Any], health: Part = UNMEASURED) -> Iterator[Block]:
+    """The short report, with its title, and what is said of training health."""
+    yield from opening(report, health)
     yield Heading("Summary")
     yield headlines(report)
     yield from policy(report)
@@ -42,13 +43,16 @@ def summary(report: dict[str, Any]) -> Iterator[Block]:
     yield from guarantee(report)
     yield from controls(report)
     yield from utility(report)
+    yield from health.blocks
     yield from ending(report)
 
 
-def opening(report: dict[str, Any]) -> Iterator[Block]:
-    """Title and verdict, and what kind of numbers follow."""
+def opening(report: dict[str, Any], health: Part = UNMEASURED) -> Iterator[Block]:
+    """Title and verdict, who may see it where that is the owner alone, and what follows."""
     verdict, design = report["verdict"], report["design"]
     yield Heading(title(report), 1)
+    if health.mark:
+        yield Paragraph(health.mark, "Do not pass on.")
     yield Paragraph(verdict["text"], f"{verdict['status'].capitalize()}.")
     if verdict["status"] == "audit invalid":
         yield Paragraph("Do not rely on any number below.", "A control failed.")

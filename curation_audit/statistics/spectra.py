@@ -28,13 +28,23 @@ class Spectrum:
         """Of records' gradients (N, p); from the smaller of both Gram matrices, in float64."""
         exact = np.asarray(gradients, dtype=np.float64)
         _check_finite(exact)
-        gram = exact @ exact.T if len(exact) < exact.shape[1] else exact.T @ exact
+        return cls.of_gram(exact @ exact.T if len(exact) < exact.shape[1] else exact.T @ exact)
+
+    @classmethod
+    def of_gram(cls, gram: Floats) -> "Spectrum":
+        """Of their products, ``G G'`` (N, N) or ``G' G`` (p, p)."""
+        _check_finite(gram)
         return cls(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0))
+
+    @property
+    def largest(self) -> float:
+        """The largest eigenvalue; 0 where there is none."""
+        return float(self.eigenvalues.max(initial=0))
 
     @property
     def numerical_rank(self) -> int:
         """How many eigenvalues exceed ``NUMERICAL`` times the largest; 0 where all are 0."""
-        return int((self.eigenvalues > NUMERICAL * self.eigenvalues.max(initial=0)).sum())
+        return int((self.eigenvalues > NUMERICAL * self.largest).sum())
 
     @property
     def hard_rank(self) -> float:
@@ -53,7 +63,7 @@ class Spectrum:
     @property
     def stable_rank(self) -> float:
         """``sum l / largest l``: of G the squared Frobenius over the squared operator norm."""
-        return _ratio(self.eigenvalues.sum(), self.eigenvalues.max(initial=0))
+        return _ratio(self.eigenvalues.sum(), self.largest)
 
     def effective_dimension(self, ridge: float) -> float:
         """``sum l / (l + ridge)``: in how many directions records show beside that much noise."""

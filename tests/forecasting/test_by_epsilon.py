@@ -136,6 +136,26 @@ def test_the_command_takes_epsilons():
     assert "claim allows" in shown.output
 
 
+def test_the_command_draws_the_curve_with_its_words(tmp_path, command):
+    dp = "curate.protect={mechanism: dp_gd, epsilon: 1.0, delta: 1.0e-5, adjacency: zero_out}"
+    asked = ("forecast", "--pipeline", MED, "--shadows", 0, "--epsilon", 1, "--json")
+    plot = tmp_path / "curve.svg"
+    code, out, err = command(*asked, "--set", dp, "--plot", plot)
+    assert (code, err) == (0, "")
+    (one,) = json.loads(out)["by_epsilon"]
+    drawn = plot.read_text()
+    assert "0 of 1 checked on exact shadows" in drawn
+    assert "Threat model: an auditor with the scores and all candidates, no coin." in drawn
+    assert one["attainable_linearity"] is None
+    plot.unlink()
+    for settings, place in (((), plot), (("--set", dp), tmp_path / "curve.gif")):
+        code, _, err = command(*asked, *settings, "--plot", place)
+        assert code == 2
+        assert len(err.splitlines()) == 1
+        assert "--plot" in err
+        assert not place.exists()
+
+
 @pytest.mark.parametrize("epsilon", [np.inf, np.nan, 0.0, -1.0])
 def test_an_epsilon_is_a_finite_number(epsilon):
     with pytest.raises(SettingError, match="epsilon"):

@@ -6,23 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from scipy import special, stats
 
 from curation_audit.auditing.curation import score_shadows
+from curation_audit.forecasting.edges import edge_of_scorer
 from curation_audit.forecasting.health import disjoint, health, stabilities, stability
-from curation_audit.forecasting.health_words import sentences, tree
+from curation_audit.forecasting.health_tree import tree
 from curation_audit.forecasting.prediction import linear_of
-from curation_audit.health_command import health as command
 from curation_audit.pipelines.protection.base import Budget
 from curation_audit.pipelines.protection.dp_sgd import DpGd
 from curation_audit.pipelines.protection.protect import ProtectSettings
 from curation_audit.pipelines.rules.cut import tie_order
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.pipelines.scorers.nearest import Nearest
+from curation_audit.report.health import PRIVATE, validate_health
+from curation_audit.report.health_section import section
 from curation_audit.streams import Streams
 from tests.analytic.worlds import LOGIT, MEAN, D, N, plan
 
+ORIGIN = {"pipeline": "0" * 64, "tool": "curation-audit 0"}
+NAMES = [f"{i:016x}" for i in range(N)]
 MED = Path(__file__).parents[2] / "curation_audit" / "pipelines" / "med.yaml"
 
 
@@ -88,76 +91,103 @@ def test_a_linear_scorer_has_a_spectrum_and_predictions():
     np.testing.assert_allclose(own.tpr, stats.norm.sf(stats.norm.isf(0.01) - own.mu))
     assert (np.diff(own.leverage[own.order]) <= 0).all()
     assert (own.mu[own.order[0]], own.order.size) == (own.mu.max(), N)
-    assert found.edge is None
-    assert any("eta * lambda_max is not measured" in one for one in found.notes)
+    assert found.edges == ()
+    assert any("of the scorer eta * lambda_max is not measured" in one for one in found.notes)
+    assert found.gradients is None
+    assert found.vulnerability.gradient is None
+    assert any("gradients are not measured" in one for one in found.notes)
 
 
 def test_predictions_are_checked_on_exact_shadows():
     found = health(plan(MEAN), 60)
     assert found.prediction.label == "prediction, checked on exact shadows"
-    assert tree(found, ["x"] * N)["linearity_corr"] > 0.97
+    assert tree(found, NAMES, ORIGIN)["linearity_corr"] > 0.97
 
 
 def test_a_network_has_an_edge_and_no_mu():
     of = plan(MlpClassifier(hidden=(4,), epochs=3, device="cpu"))
     found = health(of, 0)
     assert found.vulnerability.mu is None
-    assert 0 < found.edge.eta_lambda_max < found.edge.threshold == 3.8
-    node = tree(found, ["x"] * N)
+    (edge,) = (one for one in found.edges if one.part == "scorer")
+    assert 0 < edge.eta_lambda_max < edge.threshold == 3.8
+    node = tree(found, NAMES, ORIGIN)
     assert node["vulnerability"][0]["mu"] is None
-    assert node["edge_of_stability"]["near_threshold"] is False
+    assert node["edges_of_stability"][0]["near_threshold"] is False
 
 
 def test_other_scorers_have_halves_only():
     found = health(plan(Nearest()), 0)
-    assert (found.prediction, found.spectrum, found.vulnerability, found.edge) == (None,) * 4
+    assert (found.prediction, found.spectrum, found.gradients, found.vulnerability) == (None,) * 4
+    assert found.edges == ()
     assert len(found.stability) == 4
-    node = tree(found, ["x"] * N)
-    assert (node["spectrum"], node["vulnerability"], node["label"]) == (None, None, None)
-    assert len(found.notes) == 2
+    node = tree(found, NAMES, ORIGIN)
+    assert (node["spectra"], node["vulnerability"], node["label"]) == ([], None, None)
+    assert len(found.notes) == 4  # scores, gradients, and both trainings
+    validate_health(node)
+
+
+def test_a_network_of_spectral_layers_is_ranked_by_gradients_alone():
+    of = plan(MlpClassifier(hidden=(8,), epochs=3, parametrization="spectral", device="cpu"))
+    found = health(of, 0)
+    own = found.vulnerability
+    assert (found.prediction, own.leverage, own.length, own.mu, own.tpr) == (None,) * 5
+    assert (np.diff(own.gradient[own.order]) <= 0).all()
+    assert [one.part for one in found.edges] == ["scorer"]
+    node = tree(found, NAMES, ORIGIN)
+    validate_health(node)
+    assert node["vulnerability"][0]["leverage"] is None
+    assert node["vulnerability"][0]["gradient"] == own.gradient.max()
+
+
+@pytest.mark.parametrize("scorer", [MEAN, LOGIT, Nearest()], ids=lambda one: one.name)
+def test_its_tree_keeps_to_the_schema(scorer):
+    node = tree(health(plan(scorer), 0), NAMES, ORIGIN)
+    validate_health(node)
+    assert json.loads(json.dumps(node, allow_nan=False)) == node
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.95, 1.2])
 def test_descent_above_the_edge_is_seen(factor):
     """By the rate: at zero weights the loss is most sharply bent, and ends less so."""
-    calm = health(by_descent(learning_rate=0.01), 0).edge
+    calm = edge_of_scorer(by_descent(learning_rate=0.01))
     rate = factor * 2 / (calm.eta_lambda_max / 0.01)
     found = health(by_descent(learning_rate=rate), 0)
-    assert found.edge.near == (found.edge.eta_lambda_max > 1.8)
+    edge = found.edges[0]
+    assert edge.near == (edge.eta_lambda_max > 1.8)
     if factor == 0.5:
-        assert found.edge.eta_lambda_max < 1.3
-        assert found.edge.gradient_norm < 1e-3
+        assert edge.eta_lambda_max < 1.3
+        assert edge.gradient_norm < 1e-3
         assert not any("do not trust" in one for one in found.notes)
     if factor == 1.2:
-        assert found.edge.near
+        assert edge.near
         assert any("do not trust" in one for one in found.notes)
 
 
 def test_all_of_it_says_that_it_is_private():
     found = health(plan(MEAN), 0)
-    node = tree(found, ["x"] * N)
+    node = tree(found, NAMES, ORIGIN)
     assert node["private"] is True
     assert "no part of a release" in node["note"]
-    assert sentences(found)[0] == node["note"]
+    assert list(section(node))[1].text == node["note"] == PRIVATE
     assert json.loads(json.dumps(node, allow_nan=False)) == node
 
 
-def test_the_command_writes_outside_of_the_release_and_for_its_owner_only(tmp_path):
-    args = ["--pipeline", str(MED), "--set", f"run.out={tmp_path / 'run'}", "--shadows", "0"]
-    seen = CliRunner().invoke(command, args)
-    assert seen.exit_code == 0, seen.output
-    assert "no part of a release" in seen.output
+def test_the_command_writes_outside_of_the_release_and_for_its_owner_only(tmp_path, command):
+    args = ("--pipeline", MED, "--set", f"run.out={tmp_path / 'run'}", "--shadows")
+    code, out, err = command("health", *args, 0)
+    assert code == 0, err
+    assert "no part of a release" in out
     (path,) = [one for one in (tmp_path / "run").rglob("*") if one.is_file()]
     assert path == tmp_path / "run" / "private" / "health.json"
+    assert str(path) in err
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     written = json.loads(path.read_text())
     assert len(written["vulnerability"]) == 200
-    told = CliRunner().invoke(command, [*args, "--json"])
-    assert json.loads(told.stdout) == written
-    few = CliRunner().invoke(command, [*args[:-1], "8"])
-    assert few.exit_code != 0
-    assert "Traceback" not in few.output
+    assert json.loads(command("health", *args, 0, "--json")[1]) == written
+    code, _, err = command("health", *args, 8)
+    assert code == 2
+    assert len(err.splitlines()) == 1
 
 
 def test_what_a_record_that_stands_out_is_predicted():

@@ -64,6 +64,16 @@ def test_the_gram_matrix_of_either_side_gives_the_same():
     np.testing.assert_allclose(wide.eigenvalues, singular**2)
 
 
+def test_products_are_as_good_as_gradients():
+    gradients = np.random.default_rng(3).standard_normal((5, 8))
+    found, expected = Spectrum.of_gram(gradients @ gradients.T), Spectrum.of_gradients(gradients)
+    np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues)
+    assert found.largest == pytest.approx(np.linalg.norm(gradients, 2) ** 2)
+    assert Spectrum(np.array([])).largest == 0
+    with pytest.raises(ValueError, match="finite matrix"):
+        Spectrum.of_gram(np.full((2, 2), np.nan))
+
+
 def test_the_effective_dimension_is_the_sum_of_leverages():
     """With shifts for gradients and noise on every direction: what enters the law of leakage."""
     shifts = np.random.default_rng(1).standard_normal((40, 6)) * np.array([9, 5, 3, 1, 0.3, 0.1])
