@@ -109,7 +109,7 @@ def _of_network(plan: AuditPlan, scorer: MlpClassifier) -> Edge:
     rows = torch.as_tensor(np.concatenate([private.features, background]))
     classes = (torch.arange(len(rows)) < len(private)).long()
     recipe, widths = scorer.recipe(), (rows.shape[1], *scorer.hidden, 2)
-    scales = scorer.rule().scales(recipe, widths)
+    scales = scorer.rule().dense_scales(recipe, widths)
     parameters = as_parameters(network_of(plan, scorer))
     return _of_momentum("scorer", recipe, parameters, scales, rows, classes)
 
@@ -227,8 +227,8 @@ def _trained(
     task = task_of(pool, selection, n_classes, model, "cpu")
     widths = (pool.features.shape[1], *model.hidden, n_classes)
     rule = model.rule()
-    layers = rule.initial(widths, streams.generators("initial weights"), task.examples.rows)
-    start, scales = as_parameters(layers), rule.scales(model, widths)
+    layers = rule.dense(widths, streams.generators("initial weights"), task.examples.rows)
+    start, scales = as_parameters(layers), rule.dense_scales(model, widths)
     orders = row_orders(task.examples.real, model.epochs, streams.generators("row order"))
     networks = Perceptrons()
     kept = Remembering.of(networks, model, start) if model.optimiser == "adamw" else networks
