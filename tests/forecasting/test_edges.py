@@ -71,7 +71,7 @@ def test_of_a_network_scorer_it_is_that_of_its_descent(parametrization):
     private, pool = of.data.private, of.data.pool
     rows = np.concatenate([private.features, pool.features])
     classes = np.arange(len(rows)) < len(private)
-    scales = scorer.rule().scales(scorer.recipe(), (rows.shape[1], 4, 2))
+    scales = scorer.rule().dense_scales(scorer.recipe(), (rows.shape[1], 4, 2))
     rates = [1.0] * 4 if scales is None else [one.rate for one in scales]
     expected = largest(
         as_parameters(network_of(of, scorer)),
