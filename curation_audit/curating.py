@@ -88,8 +88,16 @@ def check_folder(out: Path) -> None:
     """Refuse a folder whose files would contradict a card that says that no score may leave.
 
     Raises:
-        InputError: where it holds the release or the attestation of another curation.
+        InputError: where it holds the release, the attestation or the scores of another curation.
     """
+    from curation_audit.spread_picks import FOLDER, begun
+
+    if begun(out):
+        raise InputError(
+            str(out / FOLDER),
+            "holds scores of another curation; of noisy picks none may leave",
+            "name another folder with --out",
+        )
     for name in OF_RELEASES:
         if (out / name).exists():
             raise InputError(

@@ -99,8 +99,7 @@ class ScoreShard:
             scores = self._scored(rows)
             changed = key_of(self.release, rows, self.software) != shard.key
         if changed:
-            hint = "leave the pool as it is until the picks are made; then run again"
-            raise InputError("public", "was changed while it was scored", hint)
+            raise pool_changed()
         self.folder.keep(shard, scores)
         return n_unscored(scores)
 
@@ -147,6 +146,12 @@ class TakePicked:
             mask = self.cut.mask(shard.scores, shard.ids)
         rows = np.flatnonzero(mask)
         return shard.ids.take(rows), shard.scores[rows]
+
+
+def pool_changed() -> InputError:
+    """What to say where rows are not those that were scored."""
+    hint = "leave the pool as it is until the picks are made; then run again"
+    return InputError("public", "was changed while it was picked from", hint)
 
 
 def n_unscored(scores: Floats) -> int:
