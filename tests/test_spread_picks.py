@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from curation_audit.auditing.progress import Silence
 from curation_audit.auditing.run_settings import RunSettings
@@ -136,6 +137,21 @@ def test_all_rows_those_without_a_score_and_one(rule, folder):
 )
 def test_processes_pick_as_one_does(rule, folder):
     assert same(spread(folder, rule, n_workers=2), pick(release(), opened(folder), rule, SEED))
+
+
+def test_one_process_scores_on_one_thread_as_workers_do(folder, monkeypatch):
+    """By several, a product of 256 rows has other last bits, and equal rows may part."""
+    threads, score = [], Release.score
+
+    def noted(one, rows):
+        threads.append(max(library["num_threads"] for library in threadpool_info()))
+        return score(one, rows)
+
+    monkeypatch.setattr(Release, "score", noted)
+    with threadpool_limits(2):
+        pick(release(), opened(folder), TopK(k=37), SEED)
+        spread(folder, TopK(k=37))
+    assert set(threads) == {1}
 
 
 def test_layouts_of_a_pool_do_not_matter(folder):
