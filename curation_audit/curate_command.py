@@ -101,7 +101,7 @@ def curate(
         scores_are_free,
     )
     from curation_audit.integrity.picks import Picked
-    from curation_audit.spread_picks import forget_scores
+    from curation_audit.pool_shards import forget_scores
     from curation_audit.storage import locked
 
     own = {
@@ -151,7 +151,8 @@ def curate(
 def _picked(release: "Release", picking: "Picking", out: Path, progress: "Progress") -> "Picks":
     """The picks, by this process or by the workers that the pipeline names."""
     from curation_audit.picks import pick
-    from curation_audit.spread_picks import Workers, begun, lend_release, pick_apart
+    from curation_audit.pool_shards import begun, lend_release
+    from curation_audit.spread_picks import Workers, pick_apart
 
     run = picking.run
     if run.backend == "local" and run.n_workers == 1 and not begun(out):

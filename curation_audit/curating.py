@@ -13,6 +13,7 @@ from curation_audit.pipelines.protection import SELECTION
 from curation_audit.pipelines.protection.keyed_selection import keyed_selection
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.rules.noisy_top import NoisyTopK
+from curation_audit.pool_shards import FOLDER, begun
 from curation_audit.release_store import Drawn, ReleaseStore
 from curation_audit.releases.release import Release
 from curation_audit.report.blocks import Block, Bullets, Heading, Paragraph
@@ -90,8 +91,6 @@ def check_folder(out: Path) -> None:
     Raises:
         InputError: where it holds the release, the attestation or the scores of another curation.
     """
-    from curation_audit.spread_picks import FOLDER, begun
-
     if begun(out):
         raise InputError(
             str(out / FOLDER),

@@ -4,10 +4,12 @@ A job is a pure function of a shard, so it does not matter who does it, where, i
 often. Scores lie in a folder that all workers see.
 """
 
+import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,6 +29,8 @@ from curation_audit.storage import ChunkStore, content_key
 from curation_audit.types import Floats
 
 T = TypeVar("T")
+FOLDER: Final = "scores"
+OURS: Final = re.compile(r"[0-9a-f]{64}\.(chunk|release)(\.[0-9a-f]{16}\.(part|tmp))?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +72,35 @@ class ScoreFolder:
             hint = "all workers must see the folder named by --out; then run again to continue"
             raise InputError(str(self.path), "misses scores that were stored there", hint)
         return found
+
+
+def begun(out: Path) -> bool:
+    """Whether scores lie in a folder: of workers, or of a run that was stopped."""
+    return any(OURS.fullmatch(one.name) for one in (out / FOLDER).glob("*"))
+
+
+def lend_release(release: Release, out: Path) -> Path:
+    """A copy of the release beside the scores, for jobs of a scheduler.
+
+    Not ``out / "release.npz"``: that one belongs to the picks and the card that stand there.
+    """
+    path = out / FOLDER / f"{release.fingerprint}.release"
+    ChunkStore.beside_others(path.parent)  # its owner's only
+    return release.save(path)
+
+
+def forget_scores(out: Path) -> None:
+    """Remove the scores of a folder whose picks are written; what is not ours stays.
+
+    Raises:
+        OSError: where scores stay behind.
+    """
+    folder = out / FOLDER
+    for one in folder.glob("*"):
+        if OURS.fullmatch(one.name):
+            one.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not there, or somebody keeps more in it
+        folder.rmdir()
 
 
 def key_of(release: Release, rows: Pool, software: Mapping[str, str]) -> str:

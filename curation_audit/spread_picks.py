@@ -6,11 +6,10 @@ picked rows.
 """
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from curation_audit.pipelines.rules.per_group import PerGroup
 from curation_audit.pipelines.rules.sampled import GumbelTopK, Pareto
 from curation_audit.pipelines.rules.shards import Shard, cut_by_asking, cuts_by_asking
 from curation_audit.pool_shards import (
+    FOLDER,
     AskShard,
     PoolShard,
     ScoreFolder,
@@ -40,12 +40,9 @@ from curation_audit.pool_shards import (
 )
 from curation_audit.releases.release import Release
 from curation_audit.software import software
-from curation_audit.storage import ChunkStore
 from curation_audit.types import Floats
 
 T = TypeVar("T")
-FOLDER: Final = "scores"
-OURS: Final = re.compile(r"[0-9a-f]{64}\.(chunk|release)(\.[0-9a-f]{16}\.(part|tmp))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,35 +145,6 @@ def _unchanged(release: Release, shards: Sequence[PoolShard]) -> Iterator[None]:
 def _joined(scores: Sequence[Floats]) -> Floats:
     """Those of all shards, of which an empty pool has none."""
     return np.concatenate([np.empty(0), *scores])
-
-
-def begun(out: Path) -> bool:
-    """Whether scores lie in a folder: of workers, or of a run that was stopped."""
-    return any(OURS.fullmatch(one.name) for one in (out / FOLDER).glob("*"))
-
-
-def lend_release(release: Release, out: Path) -> Path:
-    """A copy of the release beside the scores, for jobs of a scheduler.
-
-    Not ``out / "release.npz"``: that one belongs to the picks and the card that stand there.
-    """
-    path = out / FOLDER / f"{release.fingerprint}.release"
-    ChunkStore.beside_others(path.parent)  # its owner's only
-    return release.save(path)
-
-
-def forget_scores(out: Path) -> None:
-    """Remove the scores of a folder whose picks are written; what is not ours stays.
-
-    Raises:
-        OSError: where scores stay behind.
-    """
-    folder = out / FOLDER
-    for one in folder.glob("*"):
-        if OURS.fullmatch(one.name):
-            one.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it is not there, or somebody keeps more in it
-        folder.rmdir()
 
 
 def _score(

@@ -27,11 +27,11 @@ from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.sources.base import Columns, SetSpec
 from curation_audit.pipelines.sources.csv import CsvSource
 from curation_audit.pipelines.sources.parquet import ParquetSource
-from curation_audit.pool_shards import AskShard, ScoreFolder, ScoreShard
+from curation_audit.pool_shards import FOLDER, AskShard, ScoreFolder, ScoreShard
 from curation_audit.releases.public_maps import MeanMap
 from curation_audit.releases.release import Release
 from curation_audit.software import software
-from curation_audit.spread_picks import FOLDER, Workers, pick_apart, score_share, shards_of
+from curation_audit.spread_picks import Workers, pick_apart, score_share, shards_of
 from tests.pipelines.test_picking import CASES, COLUMNS, IDS, SCORES, SEED, SITES, SIZES, M
 
 ROWS = np.where(np.arange(M) % 50 == 7, np.nan, SCORES)
