@@ -1,15 +1,18 @@
 """What a spectral perceptron leaks, and the rank of its features, by optimiser and width.
 
 S networks of one hidden layer, each on half of 200 digits (the membership game), full-batch steps;
-LiRA learns from the other pairs. Ranks are of the covariance of hidden activations at other digits:
-hard is the participation ratio, soft the exponential of the entropy of the normalised eigenvalues.
-Exponents are slopes of log rank over log width. Rates are fixed, one for each optimiser.
+LiRA learns from the other pairs. Features are standardised by the other digits. Ranks are of the
+covariance of hidden activations at 500 of these: hard is the participation ratio, soft the
+exponential of the entropy of the normalised eigenvalues. Exponents are slopes of log rank over log
+width. Rates are fixed, one for each optimiser, near the best accuracy at 64 units; DP-SGD has the
+same rate, steps and clip norm at both of its budgets.
 
     python -m benchmarks.width_leakage [--shadows 64]
 """
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,16 +35,18 @@ from curation_audit.training.spectral import dp_rate
 N, STEPS, N_CLASSES, BASE = 200, 60, 10, 64
 WIDTHS = (64, 128, 256, 512, 1024)
 RATES = {"sgd": 0.25, "adamw": 2**-6, "muon": 2**-5}
-DP_RATE, DP_CLIP = 1.0, 2.0
-CLAIM = EpsilonTarget(4.0, 1e-5)
+DP_RATE, DP_CLIP, DELTA = 1.0, 1.0, 1e-5
+EPSILONS = (8.0, 32.0)
 RULE = WidthRule(parametrization="spectral", base_width=BASE)
 
 
 def digits():
-    """Pixels from 0 to 1 and labels, in an order of their own."""
+    """Standardised pixels and labels, in an order of their own."""
     found = load_digits()
     order = np.random.default_rng(0).permutation(len(found.data))
-    return (found.data[order] / 16).astype(np.float32), found.target[order]
+    rows, others = found.data[order], found.data[order][N:]
+    spread = np.where(others.std(axis=0) > 0, others.std(axis=0), 1)
+    return ((rows - others.mean(axis=0)) / spread).astype(np.float32), found.target[order]
 
 
 def coins(n_shadows):
@@ -55,7 +60,7 @@ def trained(optimiser, width, rows, labels, held):
     streams = Streams(2).for_shadows("width leakage", range(len(held)))
     widths = (rows.shape[1], width, N_CLASSES)
     design = torch.as_tensor(rows)
-    layers = RULE.initial(widths, streams.generators("initial weights"), design)
+    layers = RULE.dense(widths, streams.generators("initial weights"), design)
     recipe = Recipe(
         epochs=STEPS,
         batch_size=N,
@@ -72,16 +77,18 @@ def trained(optimiser, width, rows, labels, held):
         real,
     )
     orders = np.tile(np.arange(N), (STEPS, len(held), 1))
-    return train(layers, examples, orders, recipe, RULE.scales(recipe, widths))
+    return train(layers, examples, orders, recipe, RULE.dense_scales(recipe, widths))
 
 
-def trained_privately(width, rows, labels, held):
-    """S networks by full-batch DP-SGD on V; epsilon 4 for all steps."""
+def trained_privately(epsilon, width, rows, labels, held):
+    """S networks by full-batch DP-SGD on V; epsilon is that of all steps together."""
     settings = DpSgdSettings(
         steps=STEPS,
         sampling_rate=1.0,
         clip=DP_CLIP,
-        noise_multiplier=noise_multiplier_for(CLAIM, 1.0, STEPS, "zero_out"),
+        noise_multiplier=noise_multiplier_for(
+            EpsilonTarget(epsilon, DELTA), 1.0, STEPS, "zero_out"
+        ),
         expected_units=N / 2,
         learning_rate=dp_rate(DP_RATE, width, BASE),
         hidden=(width,),
@@ -129,9 +136,22 @@ def accuracy(layers, rows, labels):
 
 
 def exponent(found):
-    """The slope of log rank over log width, with its half width at 95 %."""
-    fit = stats.linregress(np.log(WIDTHS), np.log(found))
-    return fit.slope, stats.t.ppf(0.975, len(WIDTHS) - 2) * fit.stderr
+    """The mean slope of log rank (widths, S) over log width, and half of its interval at 95 %.
+
+    By the slopes of pairs of networks, which share their coins at every width; and beside it half
+    of the interval that one line through the means of the widths has.
+    """
+    logs, x = np.log(found), np.log(WIDTHS)
+    slopes = np.polyfit(x, logs, 1)[0].reshape(-1, 2).mean(axis=1)
+    by_pairs = stats.t.ppf(0.975, len(slopes) - 1) * stats.sem(slopes)
+    line = stats.linregress(x, logs.mean(axis=1))
+    return slopes.mean(), by_pairs, stats.t.ppf(0.975, len(WIDTHS) - 2) * line.stderr
+
+
+def trainers():
+    """By name, what trains S networks of a width."""
+    plain = {one: partial(trained, one) for one in RATES}
+    return plain | {f"dp_sgd, epsilon {one:g}": partial(trained_privately, one) for one in EPSILONS}
 
 
 def main() -> None:
@@ -142,26 +162,23 @@ def main() -> None:
     rows, labels = digits()
     held, fresh, fresh_labels = coins(asked.shadows), rows[-500:], labels[-500:]
     mine = rows[:N], labels[:N], held
-    for optimiser in (*RATES, "dp_sgd"):
+    for name, fit in trainers().items():
         begin, by_width = time.perf_counter(), []
         for width in WIDTHS:
             with one_thread():
-                layers = (
-                    trained_privately(width, *mine)
-                    if optimiser == "dp_sgd"
-                    else trained(optimiser, width, *mine)
-                )
+                layers = fit(width, *mine)
                 auc, (hard, soft) = leakage(layers, *mine), ranks(layers, fresh)
-            by_width.append((hard.mean(), soft.mean()))
+            by_width.append((hard, soft))
             print(
-                f"{optimiser} {width}: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}), "
+                f"{name} {width}: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}), "
                 f"hard {hard.mean():.2f}, soft {soft.mean():.2f}, "
                 f"accuracy on others {accuracy(layers, fresh, fresh_labels):.3f}",
                 flush=True,
             )
-        hard, soft = (exponent(one) for one in zip(*by_width, strict=True))
-        print(f"  exponents: hard {hard[0]:.3f} +- {hard[1]:.3f}, soft {soft[0]:.3f}", end=" ")
-        print(f"+- {soft[1]:.3f}; {time.perf_counter() - begin:.0f} s", flush=True)
+        for rank, found in zip(("hard", "soft"), zip(*by_width, strict=True), strict=True):
+            slope, by_pairs, of_line = exponent(np.stack(found))
+            print(f"  {rank} exponent {slope:.3f} +- {by_pairs:.3f} (a line: {of_line:.3f})")
+        print(f"  {time.perf_counter() - begin:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from curation_audit.releases.release import Release
     from curation_audit.results import Estimate, Metrics
     from curation_audit.sweeping.plan import SweepSettings
+    from curation_audit.training.spectral_modules import SpectralLinear, spectral_param_groups
 
 _HOMES = {
     "ATTACKS": "attacks",
@@ -58,6 +59,7 @@ _HOMES = {
     "ProtectSettings": "pipelines.protection.protect",
     "Release": "releases.release",
     "RunSettings": "auditing.run_settings",
+    "SpectralLinear": "training.spectral_modules",
     "SweepSettings": "sweeping.plan",
     "Threat": "auditing.plan",
     "Threshold": "pipelines.rules.threshold",
@@ -68,6 +70,7 @@ _HOMES = {
     "load_pipeline": "api",
     "release": "api",
     "select": "pipelines.rules.cut",
+    "spectral_param_groups": "training.spectral_modules",
     "sweep": "api",
 }
 
@@ -92,6 +95,7 @@ __all__ = [
     "ProtectSettings",
     "Release",
     "RunSettings",
+    "SpectralLinear",
     "SweepSettings",
     "Threat",
     "Threshold",
@@ -103,6 +107,7 @@ __all__ = [
     "load_pipeline",
     "release",
     "select",
+    "spectral_param_groups",
     "sweep",
 ]
 

@@ -11,10 +11,11 @@ from curation_audit.checks import InputError
 from curation_audit.options import pipeline_option, set_option
 
 if TYPE_CHECKING:
-    from curation_audit.pipelines.width_tasks import WidthProbe
+    from curation_audit.auditing.plan import AuditPlan
     from curation_audit.training.widths import Coordinates, Slope, Transfer
 
 WITHIN, EXCEEDED = 0, 1
+PLACES = {"model": "train", "scorer": "curate.scorer"}
 PLOTS = (".png", ".svg", ".pdf")
 NOT_LEAKAGE = (
     "About training alone: leakage that is measured on a narrow network says nothing certain of "
@@ -93,10 +94,13 @@ def coord_check(
     Trains on rows of the public pool only, and spends nothing. Exits with 1 where the logarithm of
     a change (of outputs, or of weights) has a slope above the limit over that of the width.
     """
+    from curation_audit.pipelines.width_tasks import probe_of
     from curation_audit.training import widths as checks_of_widths
     from curation_audit.training.device import one_thread
 
-    probe = _probe(pipeline, assignments, part, rows, plot)
+    plan = _plan(pipeline, assignments, plot)
+    trained = plan.downstream if part == "model" else plan.scorer
+    probe = probe_of(trained, plan.data.pool, part, rows, plan.seed)
     with one_thread():
         found = _told(
             lambda: checks_of_widths.coord_check(
@@ -151,17 +155,18 @@ def lr_transfer_check(
     """Is the best learning rate of a narrow network that of a wide one?
 
     Trains on rows of the public pool only, and spends nothing: a rate that is tuned so costs no
-    budget. Exits with 1 where the fitted optimum moves by more than the limit, or lies at the edge
-    of the rates that were tried.
+    budget. The best one at the narrowest width is told, to be pasted. Exits with 1 where the fitted
+    optimum moves by more than the limit, or lies at the edge of the rates that were tried.
     """
-    from curation_audit.training import widths as checks_of_widths
+    from curation_audit.pipelines.width_tasks import transfer_probe_of
     from curation_audit.training.device import one_thread
 
-    probe = _probe(pipeline, assignments, part, rows, plot)
-    trial = probe.trial(networks)
-    rates = [trial.recipe.learning_rate * 2.0**k for k in range(-octaves, octaves + 1)]
+    plan = _plan(pipeline, assignments, plot)
+    trained = plan.downstream if part == "model" else plan.scorer
+    probe = transfer_probe_of(trained, plan.data.pool, part, rows, plan.seed)
+    rates = [probe.recipe.learning_rate * 2.0**k for k in range(-octaves, octaves + 1)]
     with one_thread():
-        found = _told(lambda: checks_of_widths.lr_transfer_check(probe.task, widths, rates, trial))
+        found = _told(lambda: probe.transfer(widths, rates, networks))
     if plot is not None:
         from curation_audit.report.width_plots import draw_transfer
 
@@ -169,20 +174,17 @@ def lr_transfer_check(
     code = EXCEEDED if abs(found.drift) > limit or found.at_edge else WITHIN
     tree = probe.described() | transfer_tree(found) | {"limit": limit, "exit_code": code}
     _show("Best learning rate by width", tree, transfer_rows(found), as_json)
+    if not as_json:
+        click.echo(advice(tree, PLACES[part]))
     return code
 
 
-def _probe(
-    pipeline: str, assignments: tuple[str, ...], part: str, rows: int, plot: str | None
-) -> "WidthProbe":
+def _plan(pipeline: str, assignments: tuple[str, ...], plot: str | None) -> "AuditPlan":
     from curation_audit.config import load_plan
-    from curation_audit.pipelines.width_tasks import probe_of
 
     if plot is not None and Path(plot).suffix not in PLOTS:
         raise InputError("--plot", f"found {plot!r}", f"expected a name that ends in {PLOTS}")
-    plan = load_plan(pipeline, assignments)
-    trained = plan.downstream if part == "model" else plan.scorer
-    return probe_of(trained, plan.data.pool, part, rows, plan.seed)
+    return load_plan(pipeline, assignments)
 
 
 def _told(check: "Callable[[], Any]") -> Any:
@@ -233,6 +235,7 @@ def transfer_tree(found: "Transfer") -> dict[str, Any]:
         "rates": found.rates,
         "losses": [[one if one < float("inf") else None for one in by] for by in mean.tolist()],
         "best_log2_rate": best.tolist(),
+        "chosen_rate": found.chosen,
         "slope": {"value": found.slope.value, "low": found.slope.low, "high": found.slope.high},
         "drift": found.drift,
         "at_edge": found.at_edge,
@@ -251,6 +254,18 @@ def transfer_rows(found: "Transfer") -> list[list[str]]:
             for i, width in enumerate(found.widths)
         ),
     ]
+
+
+def advice(tree: dict[str, Any], place: str) -> str:
+    """What to put into the pipeline's file, or why nothing should go there yet."""
+    narrowest, base = tree["widths"][0], tree["base_width"]
+    if tree["exit_code"] != WITHIN:
+        return f"No rate to paste into {place}: the best one moves, or lies at the edge."
+    if tree["parametrization"] == "standard":
+        return f"Under the standard parametrisation a rate is that of one width; {place} stays."
+    if narrowest != base:
+        return f"For a rate to paste let the widths begin with base_width ({base})."
+    return f"Put this into {place}, for every width:\n  learning_rate: {tree['chosen_rate']:.6g}"
 
 
 def _interval(slope: "Slope") -> str:

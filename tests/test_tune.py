@@ -108,6 +108,35 @@ def test_the_lines_to_paste_make_a_pipeline_that_names_the_result(command, pipel
     tuned(command, pipeline(paste), tmp_path)  # and it can be tuned again
 
 
+def test_a_rate_that_was_tuned_on_a_narrow_network_serves_a_wide_one(command, pipeline, tmp_path):
+    """Public rows and 8 units tell the rate; 128 units take it, less a public factor."""
+    wide = {
+        "mechanism": "dp_sgd",
+        "hidden": [128],
+        "parametrization": "spectral",
+        "base_width": 8,
+        "learning_rate": 0.5,
+        "steps": 3,
+        "sampling_rate": 1,
+    }
+
+    def classifier(tree):
+        tree["curate"]["scorer"] = CLASSIFIER
+
+    path = pipeline(classifier, over={"learning_rate": [0.1, 0.4, 1.6]}, **wide)
+    narrow = ("--set", "curate.protect.hidden=[8]", "--json")
+    best = json.loads(tuned(command, path, tmp_path, *narrow))["best"]["learning_rate"]
+    digest = hashlib.sha256((tmp_path / "tuned.json").read_bytes()).hexdigest()
+    pasted = (
+        f"curate.protect.learning_rate={best}",
+        "curate.protect.tuning.result=tuned.json",
+        f"curate.protect.tuning.sha256={digest}",
+    )
+    plan = load_plan(path, pasted)
+    assert plan.scorer.settings.hidden == (128,)
+    assert plan.scorer.settings.learning_rate == pytest.approx(best * 16**-0.25)
+
+
 def test_what_is_measured_is_the_auc_of_stand_in_units(pipeline):
     """Against a plain loop over runs and units, on the scores of the pool."""
     plan = load_tune(pipeline(over={"clip": [0.5, 1.0]}))

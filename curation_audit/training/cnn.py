@@ -1,13 +1,16 @@
 """S small convolutional networks at once, as grouped convolutions: one group a shadow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from curation_audit.training.in_step import weighted_loss
+from curation_audit.training.mlp import WidthRule
 from curation_audit.training.optimisers import Parameters
+from curation_audit.training.recipe import Recipe
+from curation_audit.training.spectral import LayerShape, Scale
 
 KERNEL = 3
 
@@ -18,11 +21,14 @@ class ConvolutionalNetworks:
 
     ``shape`` is (c, h, w); ``channels`` are those after each convolution. Parameters, in turn:
     for each convolution (S, o, i, 3, 3) and (S, o), for the head (S, features, C) and (S, 1, C).
+    To the width ``rule`` a convolution is a layer of 9 i inputs, a patch, and o outputs; its base
+    network has ``rule.base_width`` channels after each of them.
     """
 
     shape: tuple[int, int, int]
     channels: tuple[int, ...]
     n_classes: int
+    rule: WidthRule = field(default_factory=WidthRule)
     smallest_batch: int = 1
 
     @property
@@ -32,23 +38,29 @@ class ConvolutionalNetworks:
         halvings = len(self.channels)
         return self.channels[-1] * (height >> halvings) * (width >> halvings)
 
+    def layer_shapes(self) -> list[LayerShape]:
+        """Of every convolution and of the head."""
+        steps = zip((self.shape[0], *self.channels), self.channels, strict=False)
+        kernels = [LayerShape(i * KERNEL * KERNEL, o) for i, o in steps]
+        return [*kernels, LayerShape(self.n_flat, self.n_classes)]
+
+    def scales(self, recipe: Recipe) -> tuple[Scale, ...] | None:
+        """What multiplies the recipe's numbers at each parameter; ``None`` for nothing."""
+        base = replace(self, channels=(self.rule.base_width,) * len(self.channels))
+        return self.rule.scales(recipe, self.layer_shapes(), base.layer_shapes())
+
     def initial(self, generators: list[np.random.Generator], like: Tensor) -> Parameters:
-        """He-normal weights and zero biases, each shadow's from its own stream in layer order."""
+        """Normal weights by the rule, zero biases; each shadow's by its stream, layer by layer."""
+        *kernels, head = self.layer_shapes()
         sizes = [
-            (o, i, KERNEL, KERNEL)
-            for i, o in zip((self.shape[0], *self.channels), self.channels, strict=False)
+            *((one.outputs, one.inputs // KERNEL**2, KERNEL, KERNEL) for one in kernels),
+            (head.inputs, head.outputs),
         ]
-        fans = [i * KERNEL * KERNEL for _, i, _, _ in sizes]
-        drawn = [
-            [
-                *(rng.standard_normal(size) for size in sizes),
-                rng.standard_normal((self.n_flat, self.n_classes)),
-            ]
-            for rng in generators
-        ]
+        drawn = [[rng.standard_normal(size) for size in sizes] for rng in generators]
         parameters: list[Tensor] = []
-        for weights, fan in zip(zip(*drawn, strict=True), [*fans, self.n_flat], strict=True):
-            weight = torch.as_tensor(np.stack(weights) * np.sqrt(2 / fan)).to(like)
+        sds = self.rule.sds([*kernels, head])
+        for weights, sd in zip(zip(*drawn, strict=True), sds, strict=True):
+            weight = torch.as_tensor(np.stack(weights) * sd).to(like)
             is_head = weight.ndim == 3
             shape = (len(generators), 1, self.n_classes) if is_head else weight.shape[:2]
             parameters += [weight, torch.zeros(shape).to(like)]

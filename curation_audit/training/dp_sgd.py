@@ -39,9 +39,14 @@ from curation_audit.training.dp_gradients import (
     negatives_flow,
 )
 from curation_audit.training.dp_noise import SecretRandomness
-from curation_audit.training.mlp import Layer, WidthRule
+from curation_audit.training.mlp import Layer, initial_layers
 from curation_audit.training.poisson import poisson_batches
-from curation_audit.training.spectral import PARAMETRIZATIONS, Parametrization, multipliers
+from curation_audit.training.spectral import (
+    PARAMETRIZATIONS,
+    Parametrization,
+    initial_sd,
+    multipliers,
+)
 from curation_audit.types import Features, Inclusion
 
 __all__ = ["DpSgdSettings", "PaddedUnits", "SecretRandomness", "fit_dp_sgd"]
@@ -265,12 +270,16 @@ def _spread(settings: DpSgdSettings, pool: Tensor) -> Tensor | None:
 
 
 def _initial(settings: DpSgdSettings, streams: ShadowStreams, like: Tensor) -> Tensor:
-    """Initial weights (S, P): zero without hidden layers, else normal with biases of zero."""
+    """Initial weights (S, P): zero without hidden layers, else normal with biases of zero.
+
+    The readout, too: a clip norm for all layers together wants gradients at all of them.
+    """
     widths, n_shadows = settings.widths(like.shape[1]), len(streams.shadows)
     if len(widths) == 2:
         return like.new_zeros((n_shadows, widths[0] * widths[1]))
-    rule = WidthRule(parametrization=settings.parametrization)
-    layers = rule.initial(widths, streams.generators("dp_sgd/weights"), like)
+    spectral = settings.parametrization == "spectral"
+    sds = [initial_sd(*pair) for pair in itertools.pairwise(widths)] if spectral else None
+    layers = initial_layers(widths, streams.generators("dp_sgd/weights"), like, sds)
     return _flat(layers, widths, like)
 
 

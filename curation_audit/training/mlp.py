@@ -5,7 +5,7 @@ up the same whatever else is trained beside it.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,11 @@ from curation_audit.training.recipe import Recipe
 from curation_audit.training.spectral import (
     BASE_WIDTH,
     PARAMETRIZATIONS,
+    LayerShape,
     Parametrization,
     Scale,
+    base_widths,
+    dense_shapes,
     initial_sd,
     layer_scales,
 )
@@ -36,7 +39,7 @@ class Layer:
     bias: Tensor
 
 
-def he_sd(inputs: int, outputs: int) -> float:  # noqa: ARG001 - a rule knows both
+def he_sd(inputs: int) -> float:
     """The standard deviation of He-normal weights."""
     return float(np.sqrt(2 / inputs))
 
@@ -45,11 +48,16 @@ def initial_layers(
     widths: tuple[int, ...],
     generators: list[np.random.Generator],
     like: Tensor,
-    sd: Callable[[int, int], float] = he_sd,
+    sds: Sequence[float] | None = None,
 ) -> list[Layer]:
-    """Normal weights and zero biases for layers ``widths[0] -> widths[1] -> ...``."""
+    """Normal weights and zero biases for layers ``widths[0] -> widths[1] -> ...``.
+
+    ``sds`` are the standard deviations of each layer's weights; He's by default.
+    """
+    shapes = list(itertools.pairwise(widths))
+    sds = sds or [he_sd(i) for i, _ in shapes]
     per_shadow = [
-        [rng.standard_normal((i, o)) * sd(i, o) for i, o in itertools.pairwise(widths)]
+        [rng.standard_normal(shape) * sd for shape, sd in zip(shapes, sds, strict=True)]
         for rng in generators
     ]
     return [
@@ -133,7 +141,8 @@ class WidthRule:
     """How initial weights and rates follow from widths: of ``standard`` they do not but by He.
 
     ``spectral``: the recipe's rate is that of a network whose hidden layers are ``base_width``
-    wide, and holds at every width; see ``training.spectral``.
+    wide, and holds at every width; see ``training.spectral``. Its readout starts at zero: the
+    chance of initial logits, which narrow networks have more of, counts for much at small rates.
     """
 
     parametrization: Parametrization = "standard"
@@ -144,18 +153,36 @@ class WidthRule:
         checks.one_of("train.parametrization", self.parametrization, PARAMETRIZATIONS)
         checks.positive(base_width=self.base_width)
 
-    def initial(
-        self, widths: tuple[int, ...], generators: list[np.random.Generator], like: Tensor
-    ) -> list[Layer]:
-        """As ``initial_layers``."""
-        sd = he_sd if self.parametrization == "standard" else initial_sd
-        return initial_layers(widths, generators, like, sd)
+    def sds(self, shapes: Sequence[LayerShape]) -> list[float]:
+        """The standard deviations of initial weights, layer by layer, the readout last."""
+        if self.parametrization == "standard":
+            return [he_sd(one.inputs) for one in shapes]
+        return [*(initial_sd(one.inputs, one.outputs) for one in shapes[:-1]), 0.0]
 
-    def scales(self, recipe: Recipe, widths: tuple[int, ...]) -> tuple[Scale, ...] | None:
-        """Of weights and biases in turn; ``None`` where nothing is scaled."""
+    def scales(
+        self, recipe: Recipe, shapes: Sequence[LayerShape], bases: Sequence[LayerShape]
+    ) -> tuple[Scale, ...] | None:
+        """Of weights and biases in turn; ``None`` where nothing is scaled.
+
+        Args:
+            recipe: what trains them.
+            shapes: of the layers.
+            bases: of the same layers at the base width.
+        """
         if self.parametrization == "standard":
             return None
-        return layer_scales(recipe.optimiser, widths, self.base_width)
+        return layer_scales(recipe.optimiser, shapes, bases)
+
+    def dense(
+        self, widths: tuple[int, ...], generators: list[np.random.Generator], like: Tensor
+    ) -> list[Layer]:
+        """Initial layers ``widths[0] -> widths[1] -> ...``, as ``initial_layers``."""
+        return initial_layers(widths, generators, like, self.sds(dense_shapes(widths)))
+
+    def dense_scales(self, recipe: Recipe, widths: tuple[int, ...]) -> tuple[Scale, ...] | None:
+        """As ``scales``, for such layers; those of the base have hidden ones of its width."""
+        bases = base_widths(widths, self.base_width)
+        return self.scales(recipe, dense_shapes(widths), dense_shapes(bases))
 
 
 def train(

@@ -117,19 +117,31 @@ def scale_of(optimiser: OptimiserName, shape: LayerShape, base: LayerShape) -> S
     return Scale(rate=rate, decay=1 / rate, epsilon=base.outputs / shape.outputs)
 
 
+def coordinate_scale_of(optimiser: OptimiserName, shape: LayerShape, base: LayerShape) -> Scale:
+    """As ``scale_of``, at V of weights ``W = s V`` with the ``multiplier`` s.
+
+    A step of V moves W by s of it, and the gradient at V is s times that at W. SGD's step holds
+    both factors, so that its scale is one at every shape; the others normalise the second away.
+    """
+    own, s = scale_of(optimiser, shape, base), math.sqrt(shape.aspect / base.aspect)
+    rate = own.rate / (s * s if optimiser == "sgd" else s)
+    return Scale(rate=rate, decay=1 / rate, epsilon=own.epsilon * s)
+
+
 def base_widths(widths: Sequence[int], base_width: int) -> tuple[int, ...]:
     """The base network's: the same inputs and outputs, hidden layers of the base width."""
     return (widths[0], *(base_width for _ in widths[1:-1]), widths[-1])
 
 
+def dense_shapes(widths: Sequence[int]) -> list[LayerShape]:
+    """Of layers ``widths[0] -> widths[1] -> ...``."""
+    return [LayerShape(i, o) for i, o in itertools.pairwise(widths)]
+
+
 def layer_scales(
-    optimiser: OptimiserName, widths: Sequence[int], base_width: int
+    optimiser: OptimiserName, shapes: Sequence[LayerShape], bases: Sequence[LayerShape]
 ) -> tuple[Scale, ...]:
-    """Of weight and bias of every layer ``widths[0] -> widths[1] -> ...`` in turn."""
-    shapes, bases = (
-        [LayerShape(i, o) for i, o in itertools.pairwise(some)]
-        for some in (widths, base_widths(widths, base_width))
-    )
+    """Of weight and bias of every layer in turn, beside the same layers of the base network."""
     return tuple(
         scale_of(optimiser, one, other)
         for shape, base in zip(shapes, bases, strict=True)

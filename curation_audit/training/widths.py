@@ -5,7 +5,7 @@ with initial weights and orders of their own. Only rows that are public may be g
 looked at here is free of budget for no other reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,6 +102,11 @@ class Transfer:
         return np.stack([[_lowest(self.rates, one) for one in by.T] for by in self.losses])
 
     @property
+    def chosen(self) -> float:
+        """The rate of the least mean loss at the first width, of those that were tried."""
+        return self.rates[int(self.losses[0].mean(axis=1).argmin())]
+
+    @property
     def slope(self) -> Slope:
         """Of the best log2 rate over log2 width."""
         return _slope(self.widths, self.best())
@@ -137,13 +142,28 @@ def lr_transfer_check(
     """Losses after training, on the task's own rows, at every width and rate.
 
     Raises:
+        ValueError: as ``transfer_of``.
+    """
+
+    def loss(width: int, rate: float) -> Floats:
+        recipe = replace(trial.recipe, learning_rate=rate)
+        return _loss(task, width, replace(trial, recipe=recipe))
+
+    return transfer_of(loss, widths, rates)
+
+
+def transfer_of(
+    loss: Callable[[int, float], Floats], widths: Sequence[int], rates: Sequence[float]
+) -> Transfer:
+    """What ``loss(width, rate)``, (n,) by network and infinite where training diverged, comes to.
+
+    Raises:
         ValueError: for fewer than three widths or rates, or a width at which every rate diverged.
     """
     _check_widths(widths)
     if len(rates) < FEWEST or sorted(set(rates)) != list(rates):
         raise ValueError(f"rates must be {FEWEST} or more, ascending.")
-    trials = [replace(trial, recipe=replace(trial.recipe, learning_rate=one)) for one in rates]
-    losses = np.array([[_loss(task, width, one) for one in trials] for width in widths])
+    losses = np.array([[loss(width, rate) for rate in rates] for width in widths])
     if not np.isfinite(losses).any(axis=1).all():
         raise ValueError("at some width training diverged at every rate: try smaller ones.")
     return Transfer(widths=tuple(widths), rates=tuple(rates), losses=losses)
@@ -175,11 +195,11 @@ def _trained(task: PublicTask, width: int, trial: Trial) -> tuple[list[Layer], l
     rows = torch.as_tensor(task.features)
     targets = torch.eye(task.n_classes, dtype=rows.dtype)[torch.as_tensor(task.labels)]
     widths = (rows.shape[1], *(width for _ in range(trial.hidden)), task.n_classes)
-    before = trial.rule.initial(widths, streams.generators("initial weights"), rows)
+    before = trial.rule.dense(widths, streams.generators("initial weights"), rows)
     real = np.ones((trial.networks, len(rows)), dtype=bool)
     index = torch.arange(len(rows)).expand(trial.networks, -1)
     orders = row_orders(real, trial.recipe.epochs, streams.generators("row order"))
-    scales = trial.rule.scales(trial.recipe, widths)
+    scales = trial.rule.dense_scales(trial.recipe, widths)
     examples = Examples(rows, targets, index, real)
     return before, train(before, examples, orders, trial.recipe, scales)
 

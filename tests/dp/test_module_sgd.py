@@ -14,7 +14,9 @@ from curation_audit.dp.module_sgd import ModuleSgdSettings, PrivateUnits, fit_mo
 from curation_audit.streams import Streams
 from curation_audit.training.dp_noise import ArrayNoise, SecretRandomness
 from curation_audit.training.dp_sgd import DpSgdSettings, PaddedUnits, fit_dp_sgd
-from curation_audit.training.mlp import initial_layers
+from curation_audit.training.mlp import Layer, initial_layers
+from curation_audit.training.spectral import multiplier
+from curation_audit.training.spectral_modules import spectral_mlp
 
 pytest.importorskip("opacus")
 
@@ -91,6 +93,39 @@ def test_it_equals_our_engine(data, rate):
     wanted = [part[0].T.flatten() for one in layers for part in (one.weight, one.bias)]
     np.testing.assert_allclose(found, torch.cat(wanted).numpy(), rtol=0, atol=1e-10)
     assert np.abs(found - parameters(module())).max() > 0.1
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_spectral_layers_equal_our_engine_in_spectral_coordinates(data, rate):
+    """V of the layers is what is clipped and noised, here and there."""
+    private, public = data
+    start = module()
+    model = spectral_mlp((P, H, 1)).double()
+    for of_v, of_w in ((model[0], start[0]), (model[2], start[2])):
+        o, i = of_w.weight.shape
+        of_v.weight.data = of_w.weight.data / multiplier(i, o)
+        of_v.bias.data = of_w.bias.data / multiplier(1, o)
+    fitted = fit(private, public, model, sampling_rate=rate)
+    layers = fit_dp_sgd(
+        PaddedUnits.of_rows(private.rows, private.unit, N),
+        np.ones((1, N), bool),
+        public,
+        DpSgdSettings(
+            **CONSTANTS | {"hidden": (H,), "sampling_rate": rate, "parametrization": "spectral"}
+        ),
+        streams=STREAMS,
+        device=torch.device("cpu"),
+        secret=secret(),
+        start=[
+            Layer(one.weight.detach().T[None], one.bias.detach()[None, None])
+            for one in (start[0], start[2])
+        ],
+    )
+    for of_v, layer in ((fitted[0], layers[0]), (fitted[2], layers[1])):
+        o, i = of_v.weight.shape
+        weight, bias = of_v.weight.detach() * multiplier(i, o), of_v.bias.detach()
+        torch.testing.assert_close(weight, layer.weight[0].T, rtol=0, atol=1e-10)
+        torch.testing.assert_close(bias * multiplier(1, o), layer.bias[0, 0], rtol=0, atol=1e-10)
 
 
 def test_it_learns_and_leaves_the_module_as_it_was(data):

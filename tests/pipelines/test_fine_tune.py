@@ -4,6 +4,7 @@ Measured against the loop over shadows and units: at most 3e-15 in float64.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -45,6 +46,17 @@ CASES = {
         Mlp(hidden=(6, 4), epochs=2, device="cpu"),
         2,
         {"sampling_rate": 0.4, "hidden": (6, 4), "momentum": 0.3},
+    ),
+    "perceptron in spectral coordinates": (
+        Mlp(hidden=(7, 4), epochs=2, parametrization="spectral", base_width=5, device="cpu"),
+        3,
+        {
+            "sampling_rate": 0.4,
+            "hidden": (7, 4),
+            "momentum": 0.3,
+            "l2": 0.05,
+            "parametrization": "spectral",
+        },
     ),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -91,6 +103,20 @@ def coins() -> np.ndarray:
     return np.random.default_rng(4).random((S, N - 2)) < 0.5
 
 
+def multipliers_of(of: DpSgdSettings) -> list[float]:
+    """s of ``W = s V``, of weights and biases in turn; ones where weights are trained as such."""
+    by = of.multipliers(D)
+    ones = [1.0] * (2 * len(of.hidden) + 2 if of.hidden else 1)
+    return ones if by is None else [s for pair in by for s in pair]
+
+
+def at_v(flat: np.ndarray, of: DpSgdSettings) -> np.ndarray:
+    """What is trained, (S, P), from the weights that are seen."""
+    widths = of.widths(D if of.hidden else D + 1)
+    sizes = [n for i, o in itertools.pairwise(widths) for n in (i * o, o)]
+    return flat / np.repeat(multipliers_of(of), sizes[: len(multipliers_of(of))])
+
+
 def parameters(models: DenseModels) -> np.ndarray:
     """Everything that was trained, (S, P); the bias of one layer is a weight of it."""
     parts = [part for layer in models.layers for part in (layer.weight, layer.bias)]
@@ -122,6 +148,8 @@ def plain(models, rows: PrivateRows, held: np.ndarray, of: DpSgdSettings, s: int
     layers = dense_models(models).layers
     w = [part[s].clone() for layer in layers for part in (layer.weight, layer.bias)]
     w = w if len(layers) > 1 else w[:1]
+    by = multipliers_of(of)
+    w = [part / size for part, size in zip(w, by, strict=True)]
     v = [torch.zeros_like(part) for part in w]
     features = rows.features if len(layers) > 1 else with_ones(rows.features)
     inside = rows.unit_inclusion(held)[[s]]
@@ -136,7 +164,8 @@ def plain(models, rows: PrivateRows, held: np.ndarray, of: DpSgdSettings, s: int
         total = [torch.zeros_like(part) for part in w]
         for unit in joined[real]:
             own = rows.owners == unit
-            g = gradient(w, torch.as_tensor(features[own]), torch.as_tensor(rows.labels[own]))
+            its = torch.as_tensor(features[own]), torch.as_tensor(rows.labels[own])
+            g = gradient(w, by, *its)
             norm = float(torch.cat([part.flatten() for part in g]).norm())
             factor = min(1, of.clip / (norm + 1e-6))
             total = [t + factor * part for t, part in zip(total, g, strict=True)]
@@ -147,15 +176,16 @@ def plain(models, rows: PrivateRows, held: np.ndarray, of: DpSgdSettings, s: int
             g = (total[i] + of.noise_multiplier * of.clip * drawn) / of.expected_units
             v[i] = of.momentum * v[i] + g + of.l2 * part
             w[i] = part - of.learning_rate * v[i]
-    return torch.cat([part.T.flatten() for part in w]).numpy()
+    seen = [part * size for part, size in zip(w, by, strict=True)]
+    return torch.cat([part.T.flatten() for part in seen]).numpy()
 
 
-def gradient(w, rows, labels):
-    """Of the cross-entropy summed over a unit's rows."""
+def gradient(w, by, rows, labels):
+    """Of the cross-entropy summed over a unit's rows, at what is trained."""
     w = [part.clone().requires_grad_(True) for part in w]
     hidden = rows
     for i in range(0, len(w), 2):
-        hidden = hidden @ w[i] + (w[i + 1] if len(w) > 1 else 0)
+        hidden = hidden @ (by[i] * w[i]) + (by[i + 1] * w[i + 1] if len(w) > 1 else 0)
         hidden = torch.relu(hidden) if i + 2 < len(w) else hidden
     return torch.autograd.grad(
         torch.nn.functional.cross_entropy(hidden, labels, reduction="sum"), w
@@ -218,7 +248,7 @@ def one_sum(rows: PrivateRows, held: np.ndarray, of: DpSgdSettings, models) -> n
     alone = dataclasses.replace(of, steps=1, expected_units=1.0, learning_rate=1.0, l2=0.0)
     quiet = dataclasses.replace(alone, noise_multiplier=0.0)
     before = parameters(dense_models(models))
-    return before - parameters(tuned(models, rows, held, quiet))
+    return at_v(before, of) - at_v(parameters(tuned(models, rows, held, quiet)), of)
 
 
 @every_case

@@ -159,6 +159,28 @@ def test_replaced_units_count_twice():
     assert replaced.told.noise_multiplier == pytest.approx(2 * blanked.told.noise_multiplier)
 
 
+WIDE = Mlp(hidden=(1024, 64), parametrization="spectral", device="cpu")
+
+
+def test_spectral_coordinates_change_rate_and_words_and_nothing_of_the_claim():
+    """A width 16 times the base: 16 ** -1/4 is one half."""
+    plain = made(curation(), WIDE, learning_rate=0.4)
+    spectral = made(curation(), WIDE, learning_rate=0.4, parametrization="spectral")
+    own, other = spectral.model.settings, plain.model.settings
+    assert (own.parametrization, other.parametrization) == ("spectral", "standard")
+    assert own.learning_rate == pytest.approx(0.2)
+    rates = {"parametrization": "standard", "learning_rate": other.learning_rate}
+    assert dataclasses.replace(own, **rates) == other
+    assert spectral.claim.epsilon_at(DELTA) == plain.claim.epsilon_at(DELTA)
+    assert spectral.protection.coded_events == plain.protection.coded_events
+    assert "s is a public number of its shape" in spectral.told.sensitivity
+    assert spectral.told.sensitivity.startswith(plain.told.sensitivity)
+    kept = made(
+        None, WIDE, learning_rate=0.4, parametrization="spectral", width_exponent=0.0
+    ).model.settings
+    assert kept.learning_rate == 0.4
+
+
 def test_settings_as_json_hold_no_infinity():
     told = describe_fine_tuning(FineTuneSettings(**{**GOOD, "epsilon": math.inf}))
     assert told["epsilon"] == "inf"
@@ -167,7 +189,36 @@ def test_settings_as_json_hold_no_infinity():
 
 # --- what is refused
 
+SPECTRAL = {"parametrization": "spectral", "learning_rate": 0.1}
 REFUSED = {
+    "a regression in spectral coordinates": (
+        SPECTRAL,
+        None,
+        LOGIT,
+        "train.fine_tune.parametrization",
+        "hidden layers and parametrization: spectral",
+    ),
+    "spectral coordinates of a model that is not": (
+        SPECTRAL,
+        None,
+        Mlp(hidden=(7,), device="cpu"),
+        "train.fine_tune.parametrization",
+        "where the start weights do",
+    ),
+    "spectral coordinates without a rate": (
+        {"parametrization": "spectral"},
+        None,
+        WIDE,
+        "train.fine_tune.learning_rate",
+        "is missing",
+    ),
+    "a parametrisation that nobody knows": (
+        {"parametrization": "mup"},
+        None,
+        LOGIT,
+        "train.fine_tune.parametrization",
+        "found 'mup'",
+    ),
     "both epsilons": ({"joint_epsilon": 2.0}, 0.5, LOGIT, "train.fine_tune", "epsilon and joint"),
     "no epsilon": ({"epsilon": None}, 0.5, LOGIT, "train.fine_tune", "neither"),
     "an epsilon of 0": ({"epsilon": 0.0}, 0.5, LOGIT, "train.fine_tune.epsilon", "found 0"),

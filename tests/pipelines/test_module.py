@@ -13,9 +13,12 @@ from curation_audit.config.sections import build_downstream
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import Rows
 from curation_audit.pipelines.downstream import module as module_file
+from curation_audit.pipelines.downstream.mlp import Mlp
 from curation_audit.pipelines.downstream.module import LoopedModules, Module
-from curation_audit.pipelines.downstream.networks import NetworkModels
+from curation_audit.pipelines.downstream.networks import NetworkModels, task_of
 from curation_audit.streams import Streams
+from curation_audit.training.mlp import Layer, forward, row_orders, train
+from curation_audit.training.spectral_modules import spectral_mlp
 from tests.pipelines import reference
 
 EXACT = 1e-6  # of probabilities in float32; the weights are compared in tests/training
@@ -283,3 +286,105 @@ def test_a_network_for_just_the_classes_that_there_are_is_checked_with_these():
         Module(module=lambda n, c: torch.nn.Linear(n, 3), **SETTINGS).check(
             Rows(("a", "b"), np.zeros((2, 2)), np.array([0, 1]))
         )
+
+
+# --- the spectral parametrisation
+
+SPECTRAL = {"width": 16, "base_width": 4, "parametrization": "spectral"}
+
+
+def dense(n_features, n_classes, width):
+    return torch.nn.Sequential(
+        torch.nn.Linear(n_features, width), torch.nn.ReLU(), torch.nn.Linear(width, n_classes)
+    )
+
+
+def in_coordinates(n_features, n_classes, width):
+    return spectral_mlp((n_features, width, n_classes))
+
+
+def one_by_one(n_features, n_classes, width):
+    made = dense(n_features, n_classes, width)
+    return torch.nn.Sequential(made[0], torch.nn.BatchNorm1d(width), *made[1:])
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw", "muon"])
+def test_a_dense_module_is_trained_as_a_spectral_perceptron(optimiser):
+    """From the same start, at rates that follow from the shapes at 16 and at 4 units."""
+    recipe = SETTINGS | {"optimiser": optimiser}
+    found = fitted(dense, **recipe | SPECTRAL)
+    streams = Streams(3).for_shadows("test", range(S))
+    modules = []
+    for rng in streams.generators("initial weights"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**63)))
+            modules.append(dense(D, C, 16).double())
+    start = [
+        Layer(
+            torch.stack([one[i].weight.detach().T for one in modules]),
+            torch.stack([one[i].bias.detach()[None] for one in modules]),
+        )
+        for i in (0, 2)
+    ]
+    model = Mlp(hidden=(16,), base_width=4, parametrization="spectral", **recipe)
+    task = task_of(POOL, Selection.from_mask(MASK), C, model, "cpu")
+    orders = row_orders(task.examples.real, model.epochs, streams.generators("row order"))
+    scales = model.rule().dense_scales(model, (D, 16, C))
+    layers = train(start, task.examples, orders, model, scales)
+    wanted = torch.softmax(forward(layers, torch.as_tensor(ASKED))[-1], dim=2).numpy()
+    np.testing.assert_allclose(found.predict_proba(ASKED), wanted, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("factory", [dense, in_coordinates, one_by_one])
+def test_the_parametrisation_matters_but_at_the_base_width(factory):
+    settings = {"optimiser": "adamw", "width": 16}
+    spectral, standard, at_base = (
+        fitted(factory, **settings | more).predict_proba(ASKED)
+        for more in (SPECTRAL, {}, SPECTRAL | {"base_width": 16})
+    )
+    assert np.abs(spectral - standard).max() > 1e-3
+    np.testing.assert_array_equal(at_base, standard)
+
+
+@pytest.mark.parametrize("factory", [in_coordinates, one_by_one])
+def test_a_spectral_shadow_alone_is_as_among_many(factory):
+    together = fitted(factory, **SPECTRAL).predict_proba(ASKED)
+    alone = fitted(factory, mask=MASK[2:3], shadows=[2], **SPECTRAL).predict_proba(ASKED)
+    np.testing.assert_allclose(alone[0], together[2], rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"width": None}, r"train\.width: is missing, and parametrization: spectral"),
+        ({"parametrization": "mup"}, r"train\.parametrization: found 'mup'"),
+        ({"width": 0}, "width must be positive"),
+        ({"base_width": 0}, "base_width must be positive"),
+    ],
+)
+def test_widths_that_say_nothing_are_refused(changes, expected):
+    with pytest.raises((SettingError, ValueError), match=expected):
+        Module(module=dense, **SETTINGS | SPECTRAL | changes)
+
+
+def transposed(n_features, n_classes, width):
+    return torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, n_features)),
+        torch.nn.ConvTranspose1d(1, width, 1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(width * n_features, n_classes),
+    )
+
+
+def test_a_layer_without_a_rule_is_seen_beforehand():
+    of = Module(module=transposed, **SETTINGS | SPECTRAL)
+    with pytest.raises(
+        SettingError, match=r"1\.weight \(1, 16, 1\) of ConvTranspose1d has no rule"
+    ):
+        of.check(POOL)
+    Module(module=transposed, **SETTINGS | {"width": 16}).check(POOL)
+
+
+def test_a_factory_that_knows_no_width_is_one_line():
+    with pytest.raises(InputError, match="making it raised TypeError"):
+        Module(module=plain, **SETTINGS | SPECTRAL).check(POOL)

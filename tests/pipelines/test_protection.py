@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -286,7 +287,8 @@ def test_the_number_of_units_is_in_no_line_of_a_report(case):
     unit = tuple(range(7919))
     of = protected(case, private_rows(unit), adjacency="add_remove")
     told = repr(of.protection) + repr(of.claim) + str(describe(of.scorer)) + str(describe(of.rule))
-    assert "7919" not in told
+    without_digests = re.sub(r"[0-9a-f]{64}", "", told)  # any digits may stand in these
+    assert "7919" not in without_digests
     again = protected(case, private_rows(unit[:-1]), adjacency="add_remove")
     assert again.protection == of.protection
 

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import load_digits
 
 from curation_audit.analytic.cavity import at_references, has_references
 from curation_audit.auditing.adversary import knowledge_of
@@ -11,9 +13,13 @@ from curation_audit.checks import SettingError
 from curation_audit.config import load_plan
 from curation_audit.observations import Selection
 from curation_audit.pipelines.base import PrivateRows, Rows
+from curation_audit.pipelines.downstream.cnn import Cnn
+from curation_audit.pipelines.downstream.dense import dense_models
 from curation_audit.pipelines.downstream.mlp import Mlp
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
 from curation_audit.streams import Streams
+from curation_audit.training.dp_gradients import UnitBatch, unit_norms
+from curation_audit.training.spectral import multipliers
 from tests.config.test_bad_input import assert_one_line
 
 S, N, M, D = 4, 30, 50, 5
@@ -104,6 +110,58 @@ def test_an_audit_and_a_forecast_of_a_spectral_scorer(small, command):
     assert_one_line(*found, ["found spectral", "first order is not worked out"])
 
 
+def test_a_spectral_convolution_learns_alone_as_beside_others(pool, rng):
+    settings = {"shape": (1, D), "channels": (8,), "parametrization": "spectral"}
+    with pytest.raises(SettingError, match=r"train\.channels"):
+        Cnn(**settings)  # one row of pixels cannot be halved
+    images = dataclasses.replace(pool, features=rng.normal(size=(M, 16)))
+    images.features[:, 5] += 3 * pool.labels
+    model = Cnn(**settings | {"shape": (4, 4)}, learning_rate=0.1, base_width=4, device="cpu")
+    selection = Selection.from_mask(rng.random((S, M)) < 0.7)
+    every = model.fit(images, selection, 2, streams=streams()).predict_proba(images.features)
+    assert (every.argmax(axis=2) == pool.labels).mean() > 0.85
+    one = Selection.from_mask(selection.mask()[2:3])
+    alone = model.fit(images, one, 2, streams=streams([2])).predict_proba(images.features)
+    np.testing.assert_allclose(alone[0], every[2], atol=1e-6)
+
+
+def mean_norm(width: int, parametrization: str) -> float:
+    """Of the gradients, at what fine-tuning trains, of rows that a model of digits never saw."""
+    digits = load_digits()
+    rows = ((digits.data - digits.data.mean(axis=0)) / (digits.data.std(axis=0) + 1e-6)).astype("f")
+    pool = Rows(tuple(map(str, range(600))), rows[:600], digits.target[:600])
+    model = Mlp(
+        hidden=(width, width),
+        epochs=2,
+        optimiser="adamw",
+        learning_rate=0.01,
+        parametrization=parametrization,
+        device="cpu",
+    )
+    everything = Selection.from_mask(np.ones((2, 600), dtype=bool))
+    start = dense_models(model.fit(pool, everything, 10, streams=streams(range(2)))).layers
+    others = torch.as_tensor(rows[600:1000])[None, :, None].expand(2, -1, -1, -1)
+    labels = torch.as_tensor(digits.target[600:1000])[None, :, None].expand(2, -1, -1)
+    flat = multipliers((64, width, width, 10))
+    by = list(zip(flat[::2], flat[1::2], strict=True)) if parametrization == "spectral" else None
+    return float(unit_norms(start, UnitBatch(others, labels >= 0, labels), by).mean())
+
+
+def test_fine_tuning_meets_gradients_of_one_size_at_every_width():
+    """Measured, 1,024 beside 64 units: .94, and 2.6 under the standard parametrisation."""
+    ratios = {one: mean_norm(1024, one) / mean_norm(64, one) for one in ("spectral", "standard")}
+    assert 0.8 < ratios["spectral"] < 1.25
+    assert ratios["standard"] > 1.6
+
+
+def test_full_batches_are_those_of_dp_sgd_at_a_sampling_rate_of_one(small):
+    same = {"parametrization": "spectral", "momentum": 0.0, "average": False}
+    by_sgd = load_plan(protected(small, **same)).scorer
+    by_gd = load_plan(protected(small, **same, mechanism="dp_gd", sampling_rate=None)).scorer
+    assert by_gd.settings == by_sgd.settings
+    assert by_gd.settings.parametrization == "spectral"
+
+
 def protected(small, **changes):
     def edit(tree):
         tree["curate"]["scorer"] = {"method": "classifier"}
@@ -131,6 +189,10 @@ def test_a_private_scorer_spends_what_it_spent_at_a_rate_for_its_width(small):
     [
         ({"learning_rate": None}, ["learning_rate", "tune it on public rows"]),
         ({"hidden": []}, ["needs hidden layers"]),
+        (
+            {"mechanism": "dp_gd", "sampling_rate": None, "hidden": None},
+            ["needs hidden layers"],
+        ),
         ({"parametrization": "mup"}, ["parametrization"]),
         ({"base_width": 0}, ["base_width"]),
     ],

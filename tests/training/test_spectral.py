@@ -26,6 +26,8 @@ from curation_audit.training.spectral import (
     LayerShape,
     Scale,
     base_widths,
+    coordinate_scale_of,
+    dense_shapes,
     dp_rate,
     initial_sd,
     layer_scales,
@@ -56,7 +58,7 @@ def test_the_rate_of_each_optimiser_for_16_inputs_and_64_outputs(optimiser, expe
     ],
 )
 def test_rates_beside_the_base_network(optimiser, expected):
-    found = layer_scales(optimiser, (10, 256, 256, 5), 64)
+    found = layer_scales(optimiser, dense_shapes((10, 256, 256, 5)), dense_shapes((10, 64, 64, 5)))
     assert [one.rate for one in found] == pytest.approx(list(expected))
     # entries of gradients fall as one over the outputs
     epsilon = (1 / 4, 1 / 4, 1 / 4, 1 / 4, 1, 1)
@@ -65,7 +67,8 @@ def test_rates_beside_the_base_network(optimiser, expected):
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_at_the_base_shape_nothing_is_scaled(optimiser):
-    assert set(layer_scales(optimiser, (10, 64, 64, 5), 64)) == {Scale()}
+    shapes = dense_shapes((10, 64, 64, 5))
+    assert set(layer_scales(optimiser, shapes, shapes)) == {Scale()}
     assert base_widths((10, 256, 128, 5), 64) == (10, 64, 64, 5)
 
 
@@ -81,6 +84,35 @@ def test_sgd_on_v_is_the_rule_of_sgd_on_w(inputs, outputs):
     by_weight, by_bias = multipliers((inputs, outputs))
     assert by_weight**2 == pytest.approx(step_size("sgd", LayerShape(inputs, outputs)))
     assert by_bias**2 == pytest.approx(outputs)
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "rate"), [("sgd", 1.0), ("adamw", 1 / math.sqrt(4 * 16)), ("muon", 1.0)]
+)
+def test_scales_at_v_by_hand(optimiser, rate):
+    """From 1 by 1 to 4 inputs and 16 outputs, where s is 2."""
+    found = coordinate_scale_of(optimiser, LayerShape(4, 16), LayerShape(1, 1))
+    assert (found.rate, found.epsilon) == pytest.approx((rate, 2 / 16))
+
+
+@given(widths, widths, widths, widths, st.sampled_from(OPTIMISERS))
+def test_a_step_of_v_moves_w_as_its_own_rule_does(inputs, outputs, i, o, optimiser):
+    """Rate times what the gradient's size adds at V (SGD) times s is the rate at W."""
+    shape, base = LayerShape(inputs, outputs), LayerShape(i, o)
+    at_v, at_w = (one(optimiser, shape, base) for one in (coordinate_scale_of, scale_of))
+    s = math.sqrt(shape.aspect / base.aspect)
+    moved = at_v.rate * s * (s if optimiser == "sgd" else 1)
+    assert moved == pytest.approx(at_w.rate)
+    assert at_v.rate * at_v.decay == pytest.approx(1.0)
+    # AdamW's spread at V is s times that at W
+    assert at_v.epsilon == pytest.approx(s * at_w.epsilon)
+
+
+def test_the_readout_starts_at_zero_and_nothing_else_does():
+    _, layers, _, _ = problem()
+    assert [bool(one.weight.any()) for one in layers] == [True, True, False]
+    _, standard, _, _ = problem(rule=WidthRule())
+    assert all(bool(one.weight.any()) for one in standard)
 
 
 def test_initial_weights_by_hand():
@@ -141,7 +173,7 @@ def problem(hidden=(8, 12), rule=SPECTRAL):
     real = np.ones(index.shape, dtype=bool)
     streams = Streams(5).for_shadows("test", range(S))
     all_widths = (D, *hidden, C)
-    layers = rule.initial(all_widths, streams.generators("weights"), rows)
+    layers = rule.dense(all_widths, streams.generators("weights"), rows)
     orders = row_orders(real, 4, streams.generators("order"))
     return all_widths, layers, Examples(rows, targets, index, real), orders
 
@@ -180,7 +212,7 @@ def torch_optimiser(name, parameters, scales, recipe):
 def test_training_equals_torch_with_parameter_groups(optimiser):
     all_widths, layers, examples, orders = problem()
     recipe = recipe_of(optimiser)
-    scales = SPECTRAL.scales(recipe, all_widths)
+    scales = SPECTRAL.dense_scales(recipe, all_widths)
     found = flat(train(layers, examples, orders, recipe, scales))
     for s in range(S):
         own = [part[s].clone().requires_grad_(True) for part in flat(layers)]
@@ -206,7 +238,7 @@ def test_training_equals_torch_with_parameter_groups(optimiser):
 def test_a_graphics_card_trains_as_the_cache_does(optimiser):
     all_widths, layers, examples, orders = problem()
     recipe = recipe_of(optimiser)
-    scales = SPECTRAL.scales(recipe, all_widths)
+    scales = SPECTRAL.dense_scales(recipe, all_widths)
     found = flat(train(layers, examples, orders, recipe, scales))
     in_step = train_in_step(
         Perceptrons(), as_parameters(layers), examples, orders, recipe, scales=scales
@@ -219,19 +251,19 @@ def test_a_graphics_card_trains_as_the_cache_does(optimiser):
 def test_at_the_base_width_training_is_the_standard_one_to_the_bit(optimiser):
     _, layers, examples, orders = problem((4, 4))
     recipe = recipe_of(optimiser)
-    scales = SPECTRAL.scales(recipe, (D, 4, 4, C))
+    scales = SPECTRAL.dense_scales(recipe, (D, 4, 4, C))
     scaled = flat(train(layers, examples, orders, recipe, scales))
     plain = flat(train(layers, examples, orders, recipe))
     assert all(torch.equal(one, other) for one, other in zip(scaled, plain, strict=True))
     # and at another width it is not
     wide, layers, examples, orders = problem((8, 8))
-    scaled = flat(train(layers, examples, orders, recipe, SPECTRAL.scales(recipe, wide)))
+    scaled = flat(train(layers, examples, orders, recipe, SPECTRAL.dense_scales(recipe, wide)))
     plain = flat(train(layers, examples, orders, recipe))
     assert not torch.equal(scaled[0], plain[0])
 
 
 def test_the_standard_rule_scales_nothing():
-    assert WidthRule().scales(Recipe(), (D, 8, C)) is None
+    assert WidthRule().dense_scales(Recipe(), (D, 8, C)) is None
 
 
 # ---- Muon
@@ -254,10 +286,10 @@ def test_a_gradient_of_zero_stays_zero():
 
 def test_muon_moves_a_matrix_by_a_step_of_its_rate():
     """Without decay the first step has singular values of rate times scale, a bias that length."""
-    all_widths, layers, examples, _ = problem((8, 8))
+    all_widths, layers, examples, _ = problem((8, 8), WidthRule())  # readout not zero
     rate = 0.05
     recipe = Recipe(epochs=1, batch_size=M, learning_rate=rate, weight_decay=0.0, optimiser="muon")
-    scales = SPECTRAL.scales(recipe, all_widths)
+    scales = SPECTRAL.dense_scales(recipe, all_widths)
     orders = np.tile(np.arange(M // 2), (1, S, 1))
     after = flat(train(layers, examples, orders, recipe, scales))
     for one, before, scale in zip(after, flat(layers), scales, strict=True):

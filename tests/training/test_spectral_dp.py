@@ -13,8 +13,8 @@ from curation_audit.training import dp_gradients
 from curation_audit.training.dp_gradients import UnitBatch, clipped_sum, unit_norms
 from curation_audit.training.dp_noise import SecretRandomness
 from curation_audit.training.dp_sgd import DpSgdSettings, PaddedUnits, fit_dp_sgd
-from curation_audit.training.mlp import Layer, WidthRule, forward
-from curation_audit.training.spectral import multipliers
+from curation_audit.training.mlp import Layer, forward, initial_layers
+from curation_audit.training.spectral import initial_sd, multipliers
 
 CPU = torch.device("cpu")
 S, N, M, P, CLIP, MARGIN = 2, 30, 40, 4, 0.7, 1e-6
@@ -29,6 +29,11 @@ CONSTANTS = {
     "l2": 0.05,
     "hidden": HIDDEN,
 }
+
+
+def sds_of(widths) -> list[float]:
+    """Of initial weights: of the readout, too."""
+    return [initial_sd(i, o) for i, o in itertools.pairwise(widths)]
 
 
 def network(rng) -> list[Layer]:
@@ -164,8 +169,7 @@ def test_training_is_plain_dp_sgd_on_v(rng, noise_multiplier):
     found = fit(units, held, public, secret, noise_multiplier=noise_multiplier)
     streams = Streams(3).for_shadows("test", range(S))
     like = torch.zeros(1, dtype=torch.float64)
-    rule = WidthRule(parametrization="spectral")
-    start = rule.initial(WIDTHS, streams.generators("dp_sgd/weights"), like)
+    start = initial_layers(WIDTHS, streams.generators("dp_sgd/weights"), like, sds_of(WIDTHS))
     for s in range(S):
         v = torch.cat([one.flatten() for one in by_memory(coordinates(start, s))])
         velocity = torch.zeros_like(v)
@@ -213,9 +217,9 @@ def norms_by_width(width: int, parametrization: str, by_v: bool) -> float:
     """The median norm of a row's gradient at the initial weights."""
     rng = np.random.default_rng(0)
     widths = (64, width, width, 10)
-    rule = WidthRule(parametrization=parametrization)
-    like = torch.zeros(1)
-    layers = rule.initial(widths, Streams(1).for_shadows("n", range(2)).generators("w"), like)
+    sds = sds_of(widths) if parametrization == "spectral" else None
+    generators = Streams(1).for_shadows("n", range(2)).generators("w")
+    layers = initial_layers(widths, generators, torch.zeros(1), sds)
     rows = torch.as_tensor(rng.normal(size=(2, 200, 1, 64)), dtype=torch.float32)
     labels = torch.as_tensor(rng.integers(0, 10, rows.shape[:3]))
     batch = UnitBatch(rows, torch.ones(rows.shape[:3], dtype=torch.bool), labels)

@@ -1,18 +1,14 @@
 """Torch modules in spectral coordinates, and parameter groups, against the rules."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from curation_audit.training.recipe import Recipe
-from curation_audit.training.spectral import LayerShape, multiplier, step_size
-from curation_audit.training.spectral_modules import (
-    SpectralLinear,
-    parameter_groups,
-    spectral_mlp,
-)
-
-RECIPE = Recipe(learning_rate=0.02, weight_decay=0.1, optimiser="adamw")
+from curation_audit import SpectralLinear, spectral_param_groups
+from curation_audit.training.recipe import OPTIMISERS
+from curation_audit.training.spectral import LayerShape, Scale, multiplier, step_size
+from curation_audit.training.spectral_modules import module_scales, spectral_mlp
 
 
 def mlp(width):
@@ -57,7 +53,7 @@ def test_groups_at_the_base_shape_are_the_plain_optimiser_to_the_bit():
     model, rows = mlp(16), torch.randn(9, 6)
     plain = mlp(16)
     plain.load_state_dict(model.state_dict())
-    groups = parameter_groups(model, mlp(16), "adamw", RECIPE)
+    groups = spectral_param_groups(model, mlp(16), "adamw", learning_rate=0.02, weight_decay=0.1)
     optimisers = (
         torch.optim.AdamW(groups),
         torch.optim.AdamW(plain.parameters(), lr=0.02, weight_decay=0.1),
@@ -72,21 +68,110 @@ def test_groups_at_the_base_shape_are_the_plain_optimiser_to_the_bit():
 
 
 def test_groups_of_a_wider_network():
-    groups = parameter_groups(mlp(64), mlp(16), "adamw", RECIPE)
+    groups = spectral_param_groups(mlp(64), mlp(16), "adamw", learning_rate=0.02, weight_decay=0.1)
     rates = [0.02, 0.02, 0.005, 0.02, 0.005, 0.02]
     assert [one["lr"] for one in groups] == pytest.approx(rates)
     assert [one["lr"] * one["weight_decay"] for one in groups] == pytest.approx([0.002] * 6)
     assert groups[0]["eps"] == pytest.approx(2.5e-9)
 
 
+def test_frozen_parameters_have_no_group():
+    model = mlp(64)
+    model[0].requires_grad_(False)
+    base = mlp(16)
+    base[0].requires_grad_(False)
+    groups = spectral_param_groups(model, base, "sgd", learning_rate=0.02)
+    assert [one["params"][0] for one in groups] == [*model.parameters()][2:]
+    assert "eps" not in groups[0]
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_a_step_on_v_has_the_size_that_the_condition_asks_for(optimiser):
+    """``|dW|_* / sqrt(o / i)`` of one step by groups is that of 32 units at 512, too.
+
+    The gradient at W is the outer product of what comes in and of what goes back, with entries of
+    the order of one over the outputs.
+    """
+
+    def size(width: int, layer: int) -> float:
+        model, base = (spectral_mlp((6, w, w, 3)).double() for w in (width, 32))
+        groups = spectral_param_groups(model, base, optimiser, learning_rate=0.1)
+        linear = [one for one in model if isinstance(one, SpectralLinear)][layer]
+        o, i = linear.weight.shape
+        rng = np.random.default_rng(0)
+        back = rng.choice([-1.0, 1.0], (o, 1)) / o
+        at_w = torch.as_tensor(back @ rng.choice([-1.0, 1.0], (1, i)))
+        before, linear.weight.grad = linear.weight.detach().clone(), multiplier(i, o) * at_w
+        group = next(one for one in groups if one["params"][0] is linear.weight)
+        if optimiser == "muon":  # a gradient of rank one has this polar factor
+            step = group["lr"] * linear.weight.grad / torch.linalg.matrix_norm(linear.weight.grad)
+        else:
+            {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[optimiser]([group]).step()
+            step = before - linear.weight.detach()
+        return float(
+            torch.linalg.matrix_norm(step, 2)
+        )  # of W: times s, over sqrt(o / i), which is s
+
+    for layer in range(3):
+        assert size(512, layer) == pytest.approx(size(32, layer), rel=1e-6)
+
+
+def odd(width):
+    return nn.ModuleDict(
+        {
+            "embedding": nn.Embedding(11, width),
+            "attention": nn.MultiheadAttention(width, 2),
+            "norm": nn.LayerNorm(width),
+            "convolution": nn.Conv2d(3, width, 5),
+            "recurrent": nn.GRU(width, width),
+        }
+    )
+
+
+def test_every_kind_of_layer_by_its_rule():
+    """From 16 to 64: vectors and embeddings as biases, all others by their two widths."""
+    scales = dict(
+        zip(
+            (name for name, _ in odd(16).named_parameters()),
+            module_scales(odd(64), odd(16), "sgd"),
+            strict=True,
+        )
+    )
+    as_bias = {"embedding.weight", "norm.weight", "norm.bias", "attention.in_proj_bias"}
+    assert {scales[name] for name in as_bias} == {Scale(rate=4, decay=1 / 4, epsilon=1 / 4)}
+    assert scales["convolution.weight"].rate == 4  # three channels come in at any width
+    for name in ("attention.in_proj_weight", "attention.out_proj.weight", "recurrent.weight_ih_l0"):
+        assert scales[name] == Scale(epsilon=1 / 4)
+    adamw = dict(zip(scales, module_scales(odd(64), odd(16), "adamw"), strict=True))
+    assert adamw["embedding.weight"].rate == adamw["convolution.weight"].rate == 1
+    assert adamw["recurrent.weight_hh_l0"].rate == 1 / 4
+
+
+def test_private_groups_have_one_rate_that_falls_with_the_width():
+    """16 times the base, to the power of -1/4, is one half."""
+    model, base = spectral_mlp((6, 256, 256, 3)), spectral_mlp((6, 16, 16, 3))
+    groups = spectral_param_groups(model, base, "dp_sgd", learning_rate=0.4)
+    assert [one["lr"] for one in groups] == pytest.approx([0.2] * 6)
+    kept = spectral_param_groups(model, base, "dp_sgd", learning_rate=0.4, width_exponent=0.0)
+    assert [one["lr"] for one in kept] == pytest.approx([0.4] * 6)
+
+
+class Bare(nn.Module):
+    def __init__(self, *shape):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(shape))
+
+
 @pytest.mark.parametrize(
-    ("model", "base", "expected"),
+    ("model", "base", "optimiser", "expected"),
     [
-        (mlp(8), nn.Linear(6, 3), "same names"),
-        (spectral_mlp((6, 8, 3)), spectral_mlp((6, 4, 3)), "rule inside"),
-        (nn.Conv1d(2, 3, 2), nn.Conv1d(2, 3, 2), "no dense layer's"),
+        (mlp(8), nn.Linear(6, 3), "sgd", "same names"),
+        (nn.ConvTranspose1d(2, 3, 2), nn.ConvTranspose1d(2, 3, 2), "sgd", "has no rule"),
+        (Bare(4, 8), Bare(4, 2), "adamw", r"table \(4, 8\) of Bare has no rule"),
+        (Bare(), Bare(), "adamw", "has no rule"),
+        (mlp(8), mlp(4), "dp_sgd", "0.weight is no SpectralLinear's"),
     ],
 )
-def test_what_has_no_rule_is_refused(model, base, expected):
+def test_what_has_no_rule_is_refused(model, base, optimiser, expected):
     with pytest.raises(ValueError, match=expected):
-        parameter_groups(model, base, "adamw", RECIPE)
+        spectral_param_groups(model, base, optimiser, learning_rate=0.1)

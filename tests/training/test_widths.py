@@ -38,10 +38,11 @@ def trial(parametrization, optimiser="adamw", rate=2**-8, **settings) -> Trial:
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "rate", "standard"), [("adamw", 2**-8, 0.5), ("sgd", 2**-3, 0.5)]
+    ("optimiser", "rate", "standard"),
+    [("adamw", 2**-8, 0.5), ("sgd", 2**-3, 0.5), ("sgd", 2**-8, 0.5)],
 )
 def test_spectral_coordinates_stay_and_standard_ones_drift(digits, optimiser, rate, standard):
-    """Measured: AdamW .04 against .70, SGD .07 against .83."""
+    """Measured: AdamW .06 against .75, SGD .06 against .74, at a rate far too small .09 and .89."""
     with one_thread():
         found = {
             name: coord_check(digits, WIDTHS, trial(name, optimiser, rate, networks=4)).drift

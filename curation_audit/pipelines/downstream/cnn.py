@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Final
 
 from curation_audit import checks
 from curation_audit.checks import SettingError
@@ -11,7 +12,12 @@ from curation_audit.pipelines.base import FittedModels, Rows
 from curation_audit.pipelines.downstream.networks import fit_networks, task_of
 from curation_audit.streams import ShadowStreams
 from curation_audit.training.cnn import ConvolutionalNetworks
+from curation_audit.training.in_step import train_in_step
+from curation_audit.training.mlp import WidthRule
 from curation_audit.training.recipe import Recipe
+from curation_audit.training.spectral import Parametrization
+
+BASE_CHANNELS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +26,15 @@ class Cnn(Recipe):
 
     ``shape`` says how a row of features is an image: (height, width), or (channels, height,
     width), row by row in C order. ``channels`` are those after each convolution.
+    ``parametrization: spectral`` makes ``learning_rate`` that of ``base_width`` channels after
+    every convolution, which then serves any number of them.
     """
 
     name: ClassVar[str] = "cnn"
     shape: tuple[int, ...]
     channels: tuple[int, ...] = (16, 32)
+    parametrization: Parametrization = "standard"
+    base_width: int = BASE_CHANNELS
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -48,6 +58,11 @@ class Cnn(Recipe):
                 f"found {len(self.channels)} halvings of images of {list(self.shape[-2:])}",
                 "use fewer convolutions",
             )
+        self.rule()
+
+    def rule(self) -> WidthRule:
+        """How initial weights and rates follow from the channels."""
+        return WidthRule(parametrization=self.parametrization, base_width=self.base_width)
 
     @property
     def image(self) -> tuple[int, int, int]:
@@ -71,7 +86,8 @@ class Cnn(Recipe):
         """All S networks in step."""
         self.check(pool)
         task = task_of(pool, selection, n_classes, self, self.device)
-        networks = ConvolutionalNetworks(self.image, self.channels, n_classes)
+        networks = ConvolutionalNetworks(self.image, self.channels, n_classes, self.rule())
         generators = streams.generators("initial weights")
         initial = networks.initial(generators, task.examples.rows)
-        return fit_networks(networks, initial, task, self, streams)
+        train = partial(train_in_step, scales=networks.scales(self))
+        return fit_networks(networks, initial, task, self, streams, train)

@@ -51,6 +51,6 @@ class Mlp(Recipe):
         task = task_of(pool, selection, n_classes, self, self.device)
         widths = (pool.features.shape[1], *self.hidden, n_classes)
         rule, generators = self.rule(), streams.generators("initial weights")
-        start = as_parameters(rule.initial(widths, generators, task.examples.rows))
-        train = partial(train_perceptrons, scales=rule.scales(self, widths))
+        start = as_parameters(rule.dense(widths, generators, task.examples.rows))
+        train = partial(train_perceptrons, scales=rule.dense_scales(self, widths))
         return fit_networks(Perceptrons(), start, task, self, streams, train)

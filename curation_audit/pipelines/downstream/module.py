@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -29,6 +30,8 @@ from curation_audit.training.modules import (
     works_in_step,
 )
 from curation_audit.training.recipe import Recipe
+from curation_audit.training.spectral import BASE_WIDTH, PARAMETRIZATIONS, Parametrization, Scale
+from curation_audit.training.spectral_modules import module_scales
 from curation_audit.types import Features, Indices, Probabilities
 
 T = TypeVar("T")
@@ -49,10 +52,17 @@ class Module(Recipe):
     that it does not take are trained one by one, by ``workers`` processes, whose number changes
     no result. A module learns in training mode and is asked in evaluation mode; where it
     normalises over batches, a batch of one row is left out.
+
+    With ``width`` the factory is called with ``width=`` beside the two numbers. ``parametrization:
+    spectral`` wants it: ``learning_rate`` is then that of the module of ``base_width``, and from
+    the shapes of both follows what each parameter gets. Initial weights are the module's own.
     """
 
     name: ClassVar[str] = "module"
     module: ModuleSource
+    width: int | None = None
+    parametrization: Parametrization = "standard"
+    base_width: int = BASE_WIDTH
     workers: int = 1
     device: str = "auto"
 
@@ -63,14 +73,43 @@ class Module(Recipe):
         if not callable(self.factory()):
             found = f"found {type(self.module).__name__}"
             raise SettingError("train.module", found, "expected a factory of modules")
+        checks.positive(base_width=self.base_width, width=1 if self.width is None else self.width)
+        checks.one_of("train.parametrization", self.parametrization, PARAMETRIZATIONS)
+        if self.parametrization == "spectral" and self.width is None:
+            raise SettingError(
+                "train.width",
+                "is missing, and parametrization: spectral compares it with base_width",
+                "give it: the factory is called as (n_features, n_classes, width=...)",
+            )
 
     def factory(self) -> Callable[..., Any]:
-        """What makes modules."""
+        """What makes modules, as the user gave it."""
         named = isinstance(self.module, str)
         made: Callable[..., Any] = (
             load_offered(GROUP, self.module, "train.module") if named else self.module
         )
         return made
+
+    def factory_of(self, width: int | None) -> Callable[..., Any]:
+        """What makes modules of a width, of two numbers."""
+        return self.factory() if width is None else partial(self.factory(), width=width)
+
+    def scales(self, module: nn.Module, like: Tensor, n_classes: int) -> tuple[Scale, ...] | None:
+        """What multiplies the recipe's numbers at each parameter; ``None`` for nothing.
+
+        Raises:
+            SettingError: where a parameter has no rule.
+        """
+        if self.parametrization == "standard":
+            return None
+        with seeded(0, like.device):
+            base = make(self.factory_of(self.base_width), like, n_classes)
+        try:
+            return module_scales(module, base, self.optimiser)
+        except ValueError as error:
+            raise SettingError(
+                "train.module", str(error), "leave parametrization out, or use other layers"
+            ) from None
 
     def describe(self) -> dict[str, Any]:
         """What stored results are told apart by; the number of workers changes none."""
@@ -84,7 +123,9 @@ class Module(Recipe):
         """Raise ``InputError`` unless a module can be made that gives two rows their logits."""
         rows = torch.as_tensor(pool.features[:2], device=resolve_device(self.device))
         n_classes = 2 if pool.labels is None else int(pool.labels.max()) + 1
-        _try(self._made(0, rows, n_classes), rows, n_classes)
+        module = self._made(0, rows, n_classes)
+        _try(module, rows, n_classes)
+        self.scales(module, rows, n_classes)
 
     def fit(
         self, pool: Rows, selection: Selection, n_classes: int, *, streams: ShadowStreams
@@ -95,21 +136,28 @@ class Module(Recipe):
         rows = task.examples.rows
         modules = [self._made(seed, rows, n_classes) for seed in seeds]
         _try(modules[0], rows[:2], n_classes)
+        scales = self.scales(modules[0], rows, n_classes)
         if not works_in_step(modules, rows[:ROWS_OF_TRIAL]):
-            return self._one_by_one(task, seeds, n_classes, streams)
-        return fit_networks(ModulesInStep(modules[0]), stacked(modules), task, self, streams)
+            return self._one_by_one(task, seeds, n_classes, streams, scales)
+        train = partial(train_in_step, scales=scales)
+        return fit_networks(ModulesInStep(modules[0]), stacked(modules), task, self, streams, train)
 
     def _made(self, seed: int, like: Tensor, n_classes: int) -> nn.Module:
         with seeded(seed, like.device):
-            return make(self.factory(), like, n_classes)
+            return make(self.factory_of(self.width), like, n_classes)
 
     def _one_by_one(
-        self, task: Task, seeds: list[int], n_classes: int, streams: ShadowStreams
+        self,
+        task: Task,
+        seeds: list[int],
+        n_classes: int,
+        streams: ShadowStreams,
+        scales: tuple[Scale, ...] | None,
     ) -> "LoopedModules":
         real = task.examples.real
         orders = row_orders(real, self.epochs, streams.generators("row order"))
         calls = [
-            (self, alone(task, s, size), orders[:, s : s + 1, :size], seed, n_classes)
+            (self, alone(task, s, size), orders[:, s : s + 1, :size], seed, n_classes, scales)
             for s, (size, seed) in enumerate(zip(real.sum(axis=1), seeds, strict=True))
         ]
         return LoopedModules(each(train_one, calls, self.workers), n_classes)
@@ -150,7 +198,14 @@ def alone(task: Task, shadow: int, size: int) -> Task:
     return replace(task, examples=own)
 
 
-def train_one(settings: Module, task: Task, order: Indices, seed: int, n_classes: int) -> nn.Module:
+def train_one(
+    settings: Module,
+    task: Task,
+    order: Indices,
+    seed: int,
+    n_classes: int,
+    scales: tuple[Scale, ...] | None,
+) -> nn.Module:
     """Make and train one module; all that it draws comes from one seed.
 
     Raises:
@@ -158,17 +213,15 @@ def train_one(settings: Module, task: Task, order: Indices, seed: int, n_classes
     """
     rows = task.examples.rows
     with seeded(seed, rows.device):
-        module = make(settings.factory(), rows, n_classes)
+        module = make(settings.factory_of(settings.width), rows, n_classes)
         network = OneModule(module)
-        n_rows = len(rows)
-        if n_rows < network.smallest_batch:
+        if len(rows) < network.smallest_batch:
             return module.eval()
+        start, by = stacked([module]), task.validation
         return told(
-            f"training on {n_rows} rows",
+            f"training on {len(rows)} rows",
             lambda: network.become(
-                train_in_step(
-                    network, stacked([module]), task.examples, order, settings, task.validation
-                )
+                train_in_step(network, start, task.examples, order, settings, by, scales)
             ),
         )
 

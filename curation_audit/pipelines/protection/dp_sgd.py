@@ -181,6 +181,9 @@ class DpGd:
     precondition: bool = True
     expected_units: float | None = None
     average: bool = False
+    parametrization: Parametrization = "standard"
+    base_width: int = BASE_WIDTH
+    width_exponent: float = DP_WIDTH_EXPONENT
 
     def prepare(self, budget: Budget, beside: Sequence[Event], site: Site) -> ScorerPart:
         """As ``DpSgd`` at a sampling rate of one."""

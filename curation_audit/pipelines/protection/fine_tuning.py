@@ -22,11 +22,18 @@ from curation_audit.dp.protection import FineTuning, Protection
 from curation_audit.pipelines.base import Downstream
 from curation_audit.pipelines.downstream.dense import hidden_widths, with_ones
 from curation_audit.pipelines.downstream.fine_tune import FineTune
+from curation_audit.pipelines.downstream.mlp import Mlp
 from curation_audit.pipelines.protection.base import Site
-from curation_audit.pipelines.protection.dp_sgd import DpSgd, expected_per_step
+from curation_audit.pipelines.protection.dp_sgd import IN_COORDINATES, DpSgd, expected_per_step
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.results import Adjacency
 from curation_audit.training.dp_sgd import DpSgdSettings
+from curation_audit.training.spectral import (
+    DP_WIDTH_EXPONENT,
+    PARAMETRIZATIONS,
+    Parametrization,
+    dp_rate,
+)
 from curation_audit.types import Features
 
 PATH: Final = "train.fine_tune"
@@ -63,6 +70,13 @@ class FineTuneSettings:
     gradient. ``learning_rate``: by default, without hidden layers, one over the largest curvature
     of the loss on the pool. ``expected_units``: what sums are divided by; by default the sampling
     rate times the number of units where that is public.
+
+    ``parametrization: spectral`` trains V of weights ``W = s V``, s public numbers of a layer's
+    shape, at a clip norm that serves every width. The start weights are those of the picks, as V =
+    W / s: post-processing. A step clips every unit's gradient at V, all layers together, to C and
+    noises their sum, so it is the same Gaussian of sensitivity C, and the event does not change;
+    W is computed from V. ``learning_rate`` is then that of the model's ``base_width``, and falls by
+    the ratio of the widest layer to it to the power of ``width_exponent``.
     """
 
     delta: float
@@ -76,10 +90,13 @@ class FineTuneSettings:
     momentum: float = 0.0
     l2: float = 0.0
     expected_units: float | None = None
+    parametrization: Parametrization = "standard"
+    width_exponent: float = DP_WIDTH_EXPONENT
 
     def __post_init__(self) -> None:
         """Check the words, and that one thing is asked for."""
         checks.one_of(f"{PATH}.adjacency", self.adjacency, get_args(Adjacency))
+        checks.one_of(f"{PATH}.parametrization", self.parametrization, PARAMETRIZATIONS)
         given = [n for n in ("epsilon", "joint_epsilon") if getattr(self, n) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "neither epsilon nor joint_epsilon"
@@ -138,7 +155,8 @@ def fine_tune(
     _check_together(settings, site, protected)
     before = () if protected is None else protected.events
     noise = _noise(settings, before)
-    constants = _constants(settings, site, hidden, n_classes, noise)
+    rate = _rate(settings, site, downstream, hidden)
+    constants = _constants(settings, site, hidden, n_classes, noise, rate)
     event = _event(constants)
     curation = None if protected is None else protected.claim
     joint = None
@@ -206,15 +224,14 @@ def _noise(settings: FineTuneSettings, before: tuple[Event, ...]) -> float:
 
 
 def _constants(
-    settings: FineTuneSettings, site: Site, hidden: tuple[int, ...], n_classes: int, noise: float
+    settings: FineTuneSettings,
+    site: Site,
+    hidden: tuple[int, ...],
+    n_classes: int,
+    noise: float,
+    rate: float,
 ) -> DpSgdSettings:
     expected = expected_per_step(settings.expected_units, settings.sampling_rate, site, PATH)
-    rate = settings.learning_rate
-    if rate is None:
-        if hidden:
-            place = f"{PATH}.learning_rate"
-            raise SettingError(place, "is missing", "a perceptron needs one: give a public number")
-        rate = _safe_rate(site.pool.features, settings.l2)
     try:
         return DpSgdSettings(
             steps=settings.steps,
@@ -227,9 +244,36 @@ def _constants(
             l2=settings.l2,
             hidden=hidden,
             outputs=n_classes,
+            parametrization=settings.parametrization,
         )
     except ValueError as error:
         raise SettingError(PATH, str(error).rstrip(".")) from None
+
+
+def _rate(
+    settings: FineTuneSettings, site: Site, model: Downstream, hidden: tuple[int, ...]
+) -> float:
+    """As set, at the model's width; without hidden layers it has a default."""
+    if settings.parametrization == "spectral" and not _is_spectral(model):
+        raise SettingError(
+            f"{PATH}.parametrization",
+            "found spectral beside a model that is not",
+            "a clip norm holds at every width where the start weights do: expected model: mlp with "
+            "hidden layers and parametrization: spectral",
+        )
+    rate = settings.learning_rate
+    if rate is None:
+        if hidden:
+            place = f"{PATH}.learning_rate"
+            raise SettingError(place, "is missing", "a perceptron needs one: give a public number")
+        return _safe_rate(site.pool.features, settings.l2)
+    if settings.parametrization == "spectral" and isinstance(model, Mlp):
+        return dp_rate(rate, max(hidden), model.base_width, settings.width_exponent)
+    return rate
+
+
+def _is_spectral(model: Downstream) -> bool:
+    return isinstance(model, Mlp) and bool(model.hidden) and model.parametrization == "spectral"
 
 
 def _safe_rate(pool: Features, l2: float) -> float:
@@ -277,9 +321,14 @@ def _told(
         learning_rate=constants.learning_rate,
         momentum=constants.momentum,
         l2=constants.l2,
-        sensitivity=f"fine-tuning: {DpSgd.argument(constants.clip)}",
+        sensitivity=_sensitivity(constants),
         summary=_summary(settings.delta, own, curation, joint, protected),
     )
+
+
+def _sensitivity(constants: DpSgdSettings) -> str:
+    told = f"fine-tuning: {DpSgd.argument(constants.clip)}"
+    return told + (IN_COORDINATES if constants.parametrization == "spectral" else "")
 
 
 def _summary(

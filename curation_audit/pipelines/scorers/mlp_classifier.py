@@ -105,7 +105,7 @@ class MlpClassifier:
         is_private = torch.arange(len(rows), device=design.device) < len(private)
         targets = torch.stack([~is_private, is_private], dim=1).to(design.dtype)
         rule, recipe, widths = self.rule(), self.recipe(), (rows.shape[1], *self.hidden, 2)
-        initial = rule.initial(widths, streams.generators("initial weights"), design)
+        initial = rule.dense(widths, streams.generators("initial weights"), design)
         generators = streams.generators("row order")
         step = max(1, MOST_NUMBERS // (self.epochs * len(rows)))
         every = torch.arange(len(rows), device=design.device)
@@ -115,7 +115,7 @@ class MlpClassifier:
                 Examples(design, targets, every.expand(len(some), -1), some),
                 orders_among(some, self.epochs, generators[at : at + step]),
                 recipe,
-                rule.scales(recipe, widths),
+                rule.dense_scales(recipe, widths),
             )
             for at, some in ((at, real[at : at + step]) for at in range(0, len(real), step))
         ]
