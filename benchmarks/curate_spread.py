@@ -29,7 +29,8 @@ def main(backend):
     from curation_audit.auditing.run_settings import RunSettings
     from curation_audit.config import load_picking
     from curation_audit.picks import pick
-    from curation_audit.spread_picks import Workers, forget_scores, pick_apart
+    from curation_audit.pool_shards import forget_scores
+    from curation_audit.spread_picks import Workers, pick_apart
 
     class Clock(Silence):
         def phase(self, name, total):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from curation_audit.picks import Picks
     from curation_audit.releases.release import Release
 
-RELEASE: Final = "release.npz"
 MOST_BACKGROUND: Final = 100_000
 """Rows of the pool that a mechanism looks at; a larger pool is scored as a stream."""
 
@@ -102,7 +101,7 @@ def curate(
         scores_are_free,
     )
     from curation_audit.integrity.picks import Picked
-    from curation_audit.spread_picks import forget_scores
+    from curation_audit.pool_shards import forget_scores
     from curation_audit.storage import locked
 
     own = {
@@ -152,13 +151,13 @@ def curate(
 def _picked(release: "Release", picking: "Picking", out: Path, progress: "Progress") -> "Picks":
     """The picks, by this process or by the workers that the pipeline names."""
     from curation_audit.picks import pick
-    from curation_audit.spread_picks import FOLDER, Workers, pick_apart
+    from curation_audit.pool_shards import begun, lend_release
+    from curation_audit.spread_picks import Workers, pick_apart
 
     run = picking.run
-    begun = (out / FOLDER).exists()  # by workers, or by a run that was stopped
-    if run.backend == "local" and run.n_workers == 1 and not begun:
+    if run.backend == "local" and run.n_workers == 1 and not begun(out):
         return pick(release, picking.pool, picking.rule, picking.seed, progress)
-    path = release.save(out.resolve() / RELEASE)  # jobs of a scheduler read it
+    path = lend_release(release, out.resolve())
     origin = replace(picking.origin, command=("curate-worker", "--release", str(path)))
     workers = Workers.of(run, out.resolve(), origin)
     return pick_apart(

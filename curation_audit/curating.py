@@ -13,6 +13,7 @@ from curation_audit.pipelines.protection import SELECTION
 from curation_audit.pipelines.protection.keyed_selection import keyed_selection
 from curation_audit.pipelines.protection.protect import Protected
 from curation_audit.pipelines.rules.noisy_top import NoisyTopK
+from curation_audit.pool_shards import FOLDER, begun
 from curation_audit.release_store import Drawn, ReleaseStore
 from curation_audit.releases.release import Release
 from curation_audit.report.blocks import Block, Bullets, Heading, Paragraph
@@ -88,8 +89,14 @@ def check_folder(out: Path) -> None:
     """Refuse a folder whose files would contradict a card that says that no score may leave.
 
     Raises:
-        InputError: where it holds the release or the attestation of another curation.
+        InputError: where it holds the release, the attestation or the scores of another curation.
     """
+    if begun(out):
+        raise InputError(
+            str(out / FOLDER),
+            "holds scores of another curation; of noisy picks none may leave",
+            "name another folder with --out",
+        )
     for name in OF_RELEASES:
         if (out / name).exists():
             raise InputError(

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from curation_audit.auditing.progress import Progress, Silence
 from curation_audit.checks import InputError
@@ -60,7 +61,8 @@ def pick(
     """
     scores = np.empty(len(pool))
     at = 0
-    with (progress or Silence()).phase("scores", len(pool)) as advance:
+    # more threads round products otherwise, and workers score on one
+    with threadpool_limits(1), (progress or Silence()).phase("scores", len(pool)) as advance:
         for block in pool.blocks(release.columns, release.width):
             scores[at : at + len(block)] = release.score(block)
             at += len(block)

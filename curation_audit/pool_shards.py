@@ -4,10 +4,12 @@ A job is a pure function of a shard, so it does not matter who does it, where, i
 often. Scores lie in a folder that all workers see.
 """
 
+import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,6 +29,8 @@ from curation_audit.storage import ChunkStore, content_key
 from curation_audit.types import Floats
 
 T = TypeVar("T")
+FOLDER: Final = "scores"
+OURS: Final = re.compile(r"[0-9a-f]{64}\.(chunk|release)(\.[0-9a-f]{16}\.(part|tmp))?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +74,35 @@ class ScoreFolder:
         return found
 
 
+def begun(out: Path) -> bool:
+    """Whether scores lie in a folder: of workers, or of a run that was stopped."""
+    return any(OURS.fullmatch(one.name) for one in (out / FOLDER).glob("*"))
+
+
+def lend_release(release: Release, out: Path) -> Path:
+    """A copy of the release beside the scores, for jobs of a scheduler.
+
+    Not ``out / "release.npz"``: that one belongs to the picks and the card that stand there.
+    """
+    path = out / FOLDER / f"{release.fingerprint}.release"
+    ChunkStore.beside_others(path.parent)  # its owner's only
+    return release.save(path)
+
+
+def forget_scores(out: Path) -> None:
+    """Remove the scores of a folder whose picks are written; what is not ours stays.
+
+    Raises:
+        OSError: where scores stay behind.
+    """
+    folder = out / FOLDER
+    for one in folder.glob("*"):
+        if OURS.fullmatch(one.name):
+            one.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not there, or somebody keeps more in it
+        folder.rmdir()
+
+
 def key_of(release: Release, rows: Pool, software: Mapping[str, str]) -> str:
     """What scores are stored under: those of another release, row or software are never found."""
     parts = {"release": release.fingerprint, "rows": rows.fingerprint()}
@@ -99,8 +132,7 @@ class ScoreShard:
             scores = self._scored(rows)
             changed = key_of(self.release, rows, self.software) != shard.key
         if changed:
-            hint = "leave the pool as it is until the picks are made; then run again"
-            raise InputError("public", "was changed while it was scored", hint)
+            raise pool_changed()
         self.folder.keep(shard, scores)
         return n_unscored(scores)
 
@@ -147,6 +179,12 @@ class TakePicked:
             mask = self.cut.mask(shard.scores, shard.ids)
         rows = np.flatnonzero(mask)
         return shard.ids.take(rows), shard.scores[rows]
+
+
+def pool_changed() -> InputError:
+    """What to say where rows are not those that were scored."""
+    hint = "leave the pool as it is until the picks are made; then run again"
+    return InputError("public", "was changed while it was picked from", hint)
 
 
 def n_unscored(scores: Floats) -> int:

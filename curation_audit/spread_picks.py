@@ -5,12 +5,11 @@ Workers score the shards of the pool; the cut comes from counts of shards that a
 picked rows.
 """
 
-import shutil
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from curation_audit.pipelines.rules.per_group import PerGroup
 from curation_audit.pipelines.rules.sampled import GumbelTopK, Pareto
 from curation_audit.pipelines.rules.shards import Shard, cut_by_asking, cuts_by_asking
 from curation_audit.pool_shards import (
+    FOLDER,
     AskShard,
     PoolShard,
     ScoreFolder,
@@ -36,13 +36,13 @@ from curation_audit.pool_shards import (
     TakePicked,
     key_of,
     n_unscored,
+    pool_changed,
 )
 from curation_audit.releases.release import Release
 from curation_audit.software import software
 from curation_audit.types import Floats
 
 T = TypeVar("T")
-FOLDER: Final = "scores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Workers:
         here: Backend[PoolShard, Any] = Local(replace(placement, n_workers=1))
         return cls(score, here if run.backend == "slurm" else score)
 
-    @contextmanager
+    @contextlib.contextmanager
     def held(self) -> Iterator["Workers"]:
         """The same, with whatever starts slowly started once."""
         with self.score.held() as score:
@@ -111,10 +111,10 @@ def pick_apart(
         InputError: as ``pick``; and for a pool that changes, or workers that do not see ``out``.
     """
     shards, folder = shards_of(release, pool), ScoreFolder(out / FOLDER)
-    with workers.held() as held:
+    with _unchanged(release, shards), workers.held() as held:
         n_missing = _score(release, shards, folder, held, progress)
         if isinstance(rule, GumbelTopK | Pareto):
-            scores = np.concatenate([folder.read(shard) for shard in shards])
+            scores = _joined([folder.read(shard) for shard in shards])
             rows = picked_rows(scores, rule, pool, seed)
             ids, picked = pool.ids(rows), scores[rows]
         else:
@@ -122,9 +122,29 @@ def pick_apart(
     return Picks.of(ids, picked, seed=seed, n_pool=len(pool), n_unscored=n_missing)
 
 
-def forget_scores(out: Path) -> None:
-    """Remove the scores of a folder whose picks are written."""
-    shutil.rmtree(out / FOLDER, ignore_errors=True)
+@contextlib.contextmanager
+def _unchanged(release: Release, shards: Sequence[PoolShard]) -> Iterator[None]:
+    """Refuse what was asked of a pool that changed after its scores were stored.
+
+    A changed file may fail in any way before this looks, so that failures are looked at as well.
+    """
+
+    def check() -> None:
+        by = software()
+        if any(key_of(release, shard.rows, by) != shard.key for shard in shards):
+            raise pool_changed()
+
+    try:
+        yield
+    except Exception:
+        check()
+        raise
+    check()
+
+
+def _joined(scores: Sequence[Floats]) -> Floats:
+    """Those of all shards, of which an empty pool has none."""
+    return np.concatenate([np.empty(0), *scores])
 
 
 def _score(
@@ -186,4 +206,4 @@ def _taken(asking: _Asking, rule: SelectionRule, seed: int) -> tuple[list[str], 
         cut = cut_by_asking(asking, rule, salt=salt)
     found = dict(asking.numbered(TakePicked(cut)))
     ids = [one for number in sorted(found) for one in found[number][0]]
-    return ids, np.concatenate([found[number][1] for number in sorted(found)])
+    return ids, _joined([found[number][1] for number in sorted(found)])

@@ -330,6 +330,16 @@ def test_a_folder_of_another_curation_is_refused_before_anything_is_booked(
     assert curate(path, out="elsewhere")[0]["booked"]
 
 
+def test_a_folder_with_scores_of_another_curation_is_refused(pipeline, curate, tmp_path):
+    path, scores = pipeline(), tmp_path / "picked" / "scores"
+    scores.mkdir(parents=True)
+    (scores / f"{'0' * 64}.chunk").write_bytes(b"")
+    told, err = curate(path)
+    assert told is None
+    assert "holds scores of another curation; of noisy picks none may leave" in err
+    assert bookings(tmp_path) == ()
+
+
 def test_the_files_of_releases_are_called_so():
     assert ATTESTATION in OF_RELEASES
 

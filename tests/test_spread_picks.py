@@ -12,24 +12,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from curation_audit.auditing.progress import Silence
 from curation_audit.auditing.run_settings import RunSettings
 from curation_audit.checks import InputError
-from curation_audit.picks import pick
+from curation_audit.picks import Picks, pick
 from curation_audit.pipelines import pools
 from curation_audit.pipelines.pools import PoolInMemory, open_pool
 from curation_audit.pipelines.rules.per_group import PerGroup
+from curation_audit.pipelines.rules.threshold import Threshold
 from curation_audit.pipelines.rules.token_budget import TokenBudget
 from curation_audit.pipelines.rules.top import TopFraction, TopK
 from curation_audit.pipelines.sources.base import Columns, SetSpec
 from curation_audit.pipelines.sources.csv import CsvSource
 from curation_audit.pipelines.sources.parquet import ParquetSource
-from curation_audit.pool_shards import AskShard, ScoreFolder, ScoreShard
+from curation_audit.pool_shards import FOLDER, AskShard, ScoreFolder, ScoreShard
 from curation_audit.releases.public_maps import MeanMap
 from curation_audit.releases.release import Release
 from curation_audit.software import software
-from curation_audit.spread_picks import FOLDER, Workers, pick_apart, score_share, shards_of
+from curation_audit.spread_picks import Workers, pick_apart, score_share, shards_of
 from tests.pipelines.test_picking import CASES, COLUMNS, IDS, SCORES, SEED, SITES, SIZES, M
 
 ROWS = np.where(np.arange(M) % 50 == 7, np.nan, SCORES)
@@ -137,6 +139,21 @@ def test_processes_pick_as_one_does(rule, folder):
     assert same(spread(folder, rule, n_workers=2), pick(release(), opened(folder), rule, SEED))
 
 
+def test_one_process_scores_on_one_thread_as_workers_do(folder, monkeypatch):
+    """By several, a product of 256 rows has other last bits, and equal rows may part."""
+    threads, score = [], Release.score
+
+    def noted(one, rows):
+        threads.append(max(library["num_threads"] for library in threadpool_info()))
+        return score(one, rows)
+
+    monkeypatch.setattr(Release, "score", noted)
+    with threadpool_limits(2):
+        pick(release(), opened(folder), TopK(k=37), SEED)
+        spread(folder, TopK(k=37))
+    assert set(threads) == {1}
+
+
 def test_layouts_of_a_pool_do_not_matter(folder):
     """The same rows in one file of one row group, and backwards."""
     expected = pick(release(), opened(folder), TopK(k=37), SEED)
@@ -237,12 +254,46 @@ def test_a_pool_that_changes_while_it_is_scored_is_refused(folder, monkeypatch, 
     else:
         written_anew()
     job = ScoreShard(release(), ScoreFolder(folder / "out"), software())
-    with pytest.raises(InputError, match="public: was changed while it was scored"):
+    with pytest.raises(InputError, match="public: was changed while it was picked from"):
         job.run(shards[4])
     assert not (folder / "out").exists()
     path.unlink()
     with pytest.raises(InputError, match=r"pool/c\.parquet\): is not there any more"):
         job.run(shards[4])
+
+
+def test_a_pool_that_changes_while_it_is_asked_is_refused(folder, monkeypatch):
+    """A file gets other rows once all is scored: their ids do not belong to these scores."""
+    path = folder / "pool" / "c.parquet"
+    ask = AskShard.run
+
+    def shorter_meanwhile(job, shard):
+        if path.stat().st_mtime_ns != 1:
+            pq.write_table(pq.read_table(path)[::-1][:200], path, row_group_size=40)
+            os.utime(path, ns=(1, 1))
+        return ask(job, shard)
+
+    monkeypatch.setattr(AskShard, "run", shorter_meanwhile)
+    for rule in (TopK(k=37), PerGroup(by="site", k=9)):
+        with pytest.raises(InputError, match="public: was changed while it was picked from"):
+            spread(folder, rule)
+        pq.write_table(pq.read_table(path), path, row_group_size=40)
+
+
+def test_a_pool_without_rows_and_row_groups_without_any(folder):
+    """Writers end with an empty row group, or begin with one."""
+    pool = folder / "pool"
+    table = pq.read_table(pool / "a.parquet")
+    for old in pool.iterdir():
+        old.unlink()
+    with pq.ParquetWriter(pool / "a.parquet", table.schema) as file:
+        for rows in (0, 100, 0, 100, 0):
+            file.write_table(table[:rows], row_group_size=100)
+    two = opened(folder, Columns(features=("x",)))
+    assert [len(one) for one in two.shards()] == [100, 100]
+    assert same(spread(folder, TopK(k=7), pool=two), pick(release(), two, TopK(k=7), SEED))
+    pq.write_table(table[:0], pool / "a.parquet")
+    assert spread(folder, Threshold(minimum=0.0)).ids == []
 
 
 def test_scores_that_a_worker_does_not_see_are_told(folder, monkeypatch):
@@ -380,3 +431,31 @@ def test_a_curation_that_is_killed_goes_on_where_it_was(folder, command, monkeyp
     running.wait()
     assert command("curate", *by)[0] == 0
     assert picked(folder / "two") == picked(folder / "one")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_somebody_else_keeps_under_the_same_name_stays(folder, command, workers):
+    path = protected(folder, command)
+    theirs = folder / "two" / FOLDER / "of last year.csv"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("1,2,3")
+    place = ("--pipeline", path, "--out", folder / "two")
+    assert command("curate", *place, "--workers", workers, "--quiet")[0] == 0
+    assert [one.name for one in theirs.parent.iterdir()] == [theirs.name]
+    assert theirs.read_text() == "1,2,3"
+
+
+def test_a_curation_that_is_stopped_leaves_the_last_one_as_it_was(folder, command, monkeypatch):
+    """Its release beside the picks and the card of another would be told by neither."""
+    path = protected(folder, command)
+    place = ("--pipeline", path, "--out", folder / "one", "--workers", 2, "--quiet")
+    before = {one.name: one.read_bytes() for one in (folder / "one").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Picks, "of", None)
+        assert command("curate", *place, "--epsilon", 0.5)[0] != 0
+    assert {name: (folder / "one" / name).read_bytes() for name in before} == before
+    left = folder / "one" / FOLDER
+    assert (left.stat().st_mode & 0o777, len(list(left.glob("*.chunk")))) == (0o700, 3)
+    assert command("curate", *place, "--epsilon", 0.5)[0] == 0
+    assert {one.name for one in (folder / "one").iterdir()} == {*before}
+    assert picked(folder / "one") != before["picks.parquet"]

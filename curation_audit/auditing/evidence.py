@@ -8,6 +8,7 @@ import numpy as np
 from curation_audit.attacks.base import Attack
 from curation_audit.auditing.adversary import seen_by
 from curation_audit.auditing.chunks import Curations, describe
+from curation_audit.auditing.own_attacks import check_evidence, check_fitted
 from curation_audit.auditing.plan import AuditPlan
 from curation_audit.auditing.progress import Progress
 from curation_audit.checks import SettingError
@@ -68,9 +69,12 @@ def draw_game(plan: AuditPlan) -> Game:
     """Draw the coins and ask the blind classifier."""
     streams = Streams(plan.seed)
     inclusion = paired_inclusion(plan.attack.shadows, plan.data.private.n_candidates, streams)
+    permuted = permute_pairs(inclusion, streams)
+    for coins in (inclusion, permuted):
+        coins.setflags(write=False)  # no attack may change what the next one is judged by
     return Game(
         inclusion=inclusion,
-        permuted=permute_pairs(inclusion, streams),
+        permuted=permuted,
         blind=blind_evidence(
             blind_features(plan.data.private), inclusion, streams.generator("blind folds")
         ),
@@ -157,16 +161,23 @@ def _evidence(
             "permuted": (seen.shadows, game.permuted, knowledge),
             "fitted": (seen.shadows, game.inclusion, fit),
         }
-        rows = range(plan.attack.shadows)
+        streams = Streams(plan.seed).for_shadows(
+            f"attack {attack.name}", range(plan.attack.shadows)
+        )
         stored = {
-            name: attack.evidence(
-                observation,
-                inclusion,
-                known,
-                streams=Streams(plan.seed).for_shadows(f"attack {attack.name}", rows),
-            )
+            name: attack.evidence(observation, inclusion, known, streams=streams)
             for name, (observation, inclusion, known) in runs.items()
         }
+        if any(attack is one for one in plan.attack.own):  # nobody has tested these
+            for one in stored.values():
+                check_evidence(attack, one, game.inclusion)
+            check_fitted(
+                attack,
+                stored["fitted"],
+                (game.inclusion, game.permuted),
+                game.fit_pairs,
+                lambda coins: attack.evidence(seen.shadows, coins, fit, streams=streams),
+            )
         store.save(key, stored)
     return AttackEvidence(attack.name, attack.stage, attack, (), **stored)
 

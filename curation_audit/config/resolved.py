@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,11 @@ def resolved(
     if section.train is not None and section.train.get("fine_tune") is not None:
         tree["train"]["fine_tune"] = _in_json(section.train["fine_tune"])
     tree["threat"] = asdict(threat)
-    tree["attack"] = asdict(attack) | {"own": [describe(one) for one in attack.own]}
+    own = [describe(one) for one in attack.own]  # ``asdict`` would copy them
+    tree["attack"] = asdict(replace(attack, own=(), methods={})) | {
+        "methods": dict(attack.methods),
+        "own": own,
+    }
     tree["run"] = {"device": section.run.device, "dtype": section.run.dtype}
     found: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     return found

@@ -156,7 +156,7 @@ class ParquetPart:
         groups: list[int] = []
         n_rows = 0
         for group, n in enumerate(row_group_sizes(self.file, self.where)):
-            if groups and n_rows + n > ROWS_PER_SHARD:
+            if n_rows and n_rows + n > ROWS_PER_SHARD:
                 yield replace(self, n_rows=n_rows, row_groups=tuple(groups))
                 groups, n_rows = [], 0
             groups.append(group)

@@ -16,6 +16,7 @@ from curation_audit.auditing.engine import run_audit
 from curation_audit.auditing.evidence import AttackEvidence, Game, blind_evidence, blind_features
 from curation_audit.auditing.judge import judge_controls, judge_policy, verdict
 from curation_audit.auditing.plan import AttackSettings, PolicyRule, Threat
+from curation_audit.checks import SettingError
 from curation_audit.game import paired_inclusion, permute_pairs
 from curation_audit.observations import Candidates, Knowledge, Observation, Selection
 from curation_audit.pipelines.rules import TopFraction
@@ -72,6 +73,14 @@ class PeekingLira:
             for held in (inclusion, ~inclusion)
         )
         return (signal - outside) ** 2 - (signal - inside) ** 2
+
+
+class HalfPeekingLira(PeekingLira):
+    """One that leaves them out where a bound is asked for: only its estimates are wrong."""
+
+    def evidence(self, observation, inclusion, knowledge, *, streams):
+        honest = LiraBestRow() if knowledge.known_pairs is not None else PeekingLira()
+        return honest.evidence(observation, inclusion, knowledge, streams=streams)
 
 
 def seen(scores):
@@ -218,10 +227,12 @@ def test_blind_evidence_does_not_look_at_the_coin_it_is_asked_about():
 def test_an_audit_with_an_attack_that_peeks_is_invalid():
     attack = AttackSettings(shadows=64, fpr=(0.1,), methods={"scores": ("lira_best_row",)})
     assert run_audit(pipeline(n=200, attack=attack).plan()).report["verdict"]["exit_code"] == 0
-    peeks = replace(attack, own=(PeekingLira(),), methods={"scores": ("peeking_lira",)})
+    peeks = replace(attack, own=(HalfPeekingLira(),), methods={"scores": ("peeking_lira",)})
     found = run_audit(pipeline(n=200, attack=peeks).plan()).report["verdict"]
     assert (found["status"], found["exit_code"]) == ("audit invalid", 5)
     assert "peeking_lira" in found["text"]
+    with pytest.raises(SettingError, match="peeking_lira reads coins of pairs that Knowledge"):
+        run_audit(pipeline(n=200, attack=replace(peeks, own=(PeekingLira(),))).plan())
 
 
 def test_an_audit_of_coins_that_follow_the_file_is_invalid(monkeypatch):

@@ -1,16 +1,21 @@
 """Attacks that a user brings, from a pipeline file and from Python."""
 
 import json
+import re
+import threading
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from curation_audit.attacks import ATTACKS
 from curation_audit.auditing import own_attacks
+from curation_audit.auditing.evidence import draw_game
 from curation_audit.auditing.plan import AttackSettings
 from curation_audit.checks import SettingError
+from curation_audit.config import load_plan
 from tests.auditing.test_share import quick
 
 
@@ -140,3 +145,87 @@ def test_methods_may_name_ones_own_at_its_stage_only():
         replace(settings, methods={"model": ("my_lira",)})
     with pytest.raises(SettingError, match="'my_lira', which is no attack on scores"):
         AttackSettings(methods={"scores": ("my_lira",)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong(Renamed):
+    """One that breaks a promise."""
+
+    how: str = ""
+
+    def evidence(self, observation, inclusion, knowledge, *, streams):
+        honest = Renamed.evidence(self, observation, inclusion, knowledge, streams=streams)
+        if self.how == "all pairs":
+            known = replace(knowledge, known_pairs=None)
+            return Renamed.evidence(self, observation, inclusion, known, streams=streams)
+        if self.how == "other candidates":
+            return honest + 0.01 * np.roll(inclusion, 1, axis=1)
+        if self.how == "chance":
+            return honest + np.random.default_rng().random(honest.shape)
+        wrong = {"shape": honest[:, 0], "NaN": honest * np.nan, "list": honest.tolist()}
+        return wrong[self.how]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("all pairs", "my_lira reads coins of pairs that Knowledge.known_pairs leaves out"),
+        ("other candidates", "my_lira reads coins of pairs that Knowledge.known_pairs leaves out"),
+        ("chance", "or differs from call to call"),
+        ("shape", r"my_lira gives an array \(40,\); expected finite float64 \(40, 30\)"),
+        ("NaN", "my_lira gives NaN or infinite evidence"),
+        ("list", "my_lira gives list"),
+    ],
+)
+def test_evidence_that_no_bound_could_rest_on_is_refused(small, command, monkeypatch, how, told):
+    monkeypatch.setitem(OFFERED, "mine", Wrong(how=how))
+    methods = {"scores": ["my_lira"], "selection": [], "model": [], "joint": []}
+    code, _, err = command("attack", "--pipeline", small(with_own(["mine"], methods)), "--quiet")
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert re.search(f"attack.own: .*{told}", err)
+
+
+def test_coins_cannot_be_written(small):
+    game = draw_game(load_plan(small(quick)))
+    for coins in (game.inclusion, game.permuted):
+        with pytest.raises(ValueError, match="read-only"):
+            coins[0] = ~coins[0]
+
+
+@pytest.mark.parametrize("lacking", ["stage", "needs", "cost", "describe"])
+def test_what_an_attack_lacks_is_named(lacking):
+    """Whatever it is: a missing attribute, or nothing to tell its versions apart by."""
+    words = {"name": "a", "title": "b", "source": "c", "cost": "d", "stage": "scores"}
+    content = {**words, "needs": frozenset(), "describe": dict, "evidence": print}
+    del content[lacking]
+    with pytest.raises(SettingError, match=f"of type Made without {lacking}; an attack has"):
+        AttackSettings(own=(type("Made", (), content)(),))
+
+
+def test_a_class_that_needs_arguments_is_told(monkeypatch):
+    monkeypatch.setitem(OFFERED, "made", lambda power: Renamed(power=power))
+    with pytest.raises(SettingError, match="'made' cannot be made without arguments"):
+        own_attacks.load_own(["made"])
+
+
+class Locked:
+    """One that cannot be copied; it describes itself."""
+
+    name, title, source, cost = "locked", "An attack with a lock", "a test", "S N"
+    stage, needs = "scores", frozenset()
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def describe(self):
+        return {"version": 1}
+
+    def evidence(self, observation, inclusion, knowledge, *, streams):
+        return np.zeros(inclusion.shape)
+
+
+def test_an_attack_that_cannot_be_copied_is_described(small, monkeypatch):
+    monkeypatch.setitem(OFFERED, "mine", Locked())
+    plan = load_plan(small(with_own(["mine"], {})))
+    (told,) = plan.configuration["attack"]["own"]
+    assert (told["name"], told["version"]) == ("locked", 1)

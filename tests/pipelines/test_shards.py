@@ -1,6 +1,7 @@
 """Cuts of a pool in shards, by counts alone, against the cut of all rows and a full sort."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -232,6 +233,17 @@ def test_a_histogram_by_hand():
         high + low
     with pytest.raises(ValueError, match="expected keys of 64 bits"):
         Histogram.of(keys, Prefix(64))
+
+
+def test_a_histogram_travels_without_digits_that_no_row_has(rng):
+    keys = order_keys(rng.standard_normal(100_000))
+    counted = Histogram.of(keys, Prefix(64))
+    sent = pickle.dumps(counted)
+    assert len(sent) < 10_000
+    got = pickle.loads(sent)
+    assert got.prefix == counted.prefix
+    assert got.counts.dtype == np.int64
+    np.testing.assert_array_equal(got.counts, counted.counts)
 
 
 def test_ties_hold_no_more_than_fit_and_one():
