@@ -118,7 +118,7 @@ def pick_apart(
             rows = picked_rows(scores, rule, pool, seed)
             ids, picked = pool.ids(rows), scores[rows]
         else:
-            ids, picked = _taken(_Asking(shards, folder, rule, held), rule, seed)
+            ids, picked = _taken(_Asking(shards, folder, rule, held, progress), rule, seed)
     return Picks.of(ids, picked, seed=seed, n_pool=len(pool), n_unscored=n_missing)
 
 
@@ -185,15 +185,19 @@ class _Asking:
     folder: ScoreFolder
     rule: SelectionRule
     workers: Workers
+    progress: Progress
 
     def __call__(self, question: Callable[[Shard], T], /) -> Iterable[T]:
-        return (answer for _, answer in self.numbered(question))
+        return (answer for _, answer in self.numbered(question, "counts"))
 
-    def numbered(self, question: Callable[[Shard], T]) -> Iterable[tuple[int, T]]:
+    def numbered(self, question: Callable[[Shard], T], phase: str) -> Iterator[tuple[int, T]]:
         """Answers with the numbers of their shards."""
         job = AskShard(question, self.folder, self.rule, software())
         work = Work(job=job, tasks=self.shards, find=lambda _: None, keep=_kept_by_workers)
-        return ((shard.number, answer) for shard, answer in self.workers.ask.results(work))
+        with self.progress.phase(phase, len(self.shards)) as advance:
+            for shard, answer in self.workers.ask.results(work):
+                advance(1)
+                yield shard.number, answer
 
 
 def _taken(asking: _Asking, rule: SelectionRule, seed: int) -> tuple[list[str], Floats]:
@@ -204,6 +208,6 @@ def _taken(asking: _Asking, rule: SelectionRule, seed: int) -> tuple[list[str], 
         cut = cuts_by_asking(asking, rule, salt=salt)
     else:
         cut = cut_by_asking(asking, rule, salt=salt)
-    found = dict(asking.numbered(TakePicked(cut)))
+    found = dict(asking.numbered(TakePicked(cut), "picks"))
     ids = [one for number in sorted(found) for one in found[number][0]]
     return ids, _joined([found[number][1] for number in sorted(found)])

@@ -233,10 +233,11 @@ class Steps(Silence):
         return None
 
 
-def test_progress_counts_rows(folder):
+def test_progress_counts_rows_and_then_shards(folder):
     steps = Steps()
     spread(folder, TopK(k=37), progress=steps)
-    assert steps.told == [["scores", M, M]]
+    counts = ["counts", 7, 7]  # four digits, and the ties
+    assert steps.told == [["scores", M, M], *[counts] * 5, ["picks", 7, 7]]
 
 
 @pytest.mark.parametrize("late", [False, True])
