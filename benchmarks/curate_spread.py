@@ -77,6 +77,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=options.folder) as root:
         folder = Path(root)
         make_pool(folder, options.rows)
+        os.sync()  # else the scores wait for the pool to reach the disk
         command = "import sys; from curation_audit.cli import main; sys.exit(main())"
         child(folder, "-c", command, "curate", "--pipeline", "pipeline.yaml", "--json", "--quiet")
         (folder / "picked" / "release.npz").rename(folder / "release.npz")

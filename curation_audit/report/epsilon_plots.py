@@ -1,5 +1,6 @@
 """The privacy-utility curve of a forecast by epsilon, as a file; all of its words are in it."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 HEIGHT: Final = 560
 DPI: Final = 150
+LETTERS: Final = 80  # of a line of text, as wide as the picture
 INK: Final = "#1d2430"
 CHECKED: Final = "prediction, checked on exact shadows"
 
@@ -27,7 +29,8 @@ def draw_by_epsilon(forecast: Mapping[str, Any], knows: str, path: Path) -> None
     points = forecast["by_epsilon"]
     with svg.style():
         figure = svg.new_figure(HEIGHT)
-        figure.suptitle("\n".join(told(forecast, knows)), x=0.02, ha="left", fontsize=8.5)
+        lines = [part for line in told(forecast, knows) for part in textwrap.wrap(line, LETTERS)]
+        figure.suptitle("\n".join(lines), x=0.02, ha="left", fontsize=8.5)
         leak, kept = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         _draw_leak(leak, points)
         _draw_kept(kept, points)
