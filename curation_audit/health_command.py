@@ -69,7 +69,11 @@ def written(plan: "AuditPlan", found: dict[str, Any]) -> list[str]:
     What was written, and why something was not, in lines. The release folder stays as it is, and
     signed where it was.
     """
-    from curation_audit.report.renderings import finished_run, write_owners_report
+    from curation_audit.report.renderings import (
+        finished_run,
+        forget_owners_report,
+        write_owners_report,
+    )
 
     if plan.run.out is None:
         return []
@@ -77,6 +81,8 @@ def written(plan: "AuditPlan", found: dict[str, Any]) -> list[str]:
     if (plan.run.out / "release" / "report.json").exists():
         finished = finished_run(plan.run.out)
         paths, problem = [*paths, *write_owners_report(finished)], finished.problem
+    else:
+        forget_owners_report(plan.run.out)  # it would show what was measured before
     lines = [f"Written, and private: {path}" for path in paths]
     return lines if problem is None else [*lines, f"Not rendered: {problem}"]
 

@@ -116,7 +116,8 @@ def coord_check(
         "limit": limit,
         "exit_code": WITHIN if found.drift <= limit else EXCEEDED,
     }
-    tree = probe.described() | {"widths": widths, "slopes": slopes_tree(found)} | verdict
+    told = rows_of(plan) | {"widths": widths, "slopes": slopes_tree(found)}
+    tree = probe.described() | told | verdict
     _show("Slopes over the width", tree, slope_rows(found), as_json)
     return EXCEEDED if found.drift > limit else WITHIN
 
@@ -172,7 +173,8 @@ def lr_transfer_check(
 
         draw_transfer(found, Path(plot))
     code = EXCEEDED if abs(found.drift) > limit or found.at_edge else WITHIN
-    tree = probe.described() | transfer_tree(found) | {"limit": limit, "exit_code": code}
+    verdict = {"limit": limit, "exit_code": code}
+    tree = probe.described() | rows_of(plan) | transfer_tree(found) | verdict
     _show("Best learning rate by width", tree, transfer_rows(found), as_json)
     if not as_json:
         click.echo(advice(tree, PLACES[part]))
@@ -185,6 +187,11 @@ def _plan(pipeline: str, assignments: tuple[str, ...], plot: str | None) -> "Aud
     if plot is not None and Path(plot).suffix not in PLOTS:
         raise InputError("--plot", f"found {plot!r}", f"expected a name that ends in {PLOTS}")
     return load_plan(pipeline, assignments)
+
+
+def rows_of(plan: "AuditPlan") -> dict[str, int]:
+    """How many private rows stand in the pool, too, where they count as public."""
+    return {"n_private_rows_in_pool": plan.data.n_private_rows_in_pool}
 
 
 def _told(check: "Callable[[], Any]") -> Any:
@@ -205,7 +212,9 @@ def _show(title: str, tree: dict[str, Any], rows: list[list[str]], as_json: bool
     click.echo(f"drift: {tree['drift']:.3f} (at most {tree['limit']:g} passes)")
     if tree.get("at_edge"):
         click.echo("A best rate lies at the edge of those that were tried: try more (--octaves).")
-    click.echo(f"{tree['n_rows']} public rows, none private. {NOT_LEAKAGE}")
+    both = tree["n_private_rows_in_pool"]
+    told = f"{both:,} of the private set stand in the pool, too" if both else "none private"
+    click.echo(f"{tree['n_rows']} public rows, {told}. {NOT_LEAKAGE}")
 
 
 def slopes_tree(found: "Coordinates") -> dict[str, list[dict[str, float]]]:

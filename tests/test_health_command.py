@@ -64,6 +64,12 @@ def test_an_audit_with_health_leaves_the_figures_with_their_owner(pipeline, comm
     assert "on no exact shadow" in text(private / "report.html")
     assert failures(verify_run(run, PINNED)) == set()
 
+    # whoever hands on his own report in the place of the other is told, though it is signed
+    for name in ("report.html", "report.md"):
+        (release / name).write_bytes((private / name).read_bytes())
+    sign_run(run, KEY)
+    assert failures(verify_run(run, PINNED)) == {"report.html", "report.md"}
+
     # how hard it is attacked is no other training; another seed is
     harder = ("--set", "attack.shadows=10", "--quiet")
     assert command("attack", "--pipeline", pipeline, *harder)[0] == 0
@@ -87,3 +93,13 @@ def test_health_of_another_pipeline_than_the_audit_is_kept_and_not_rendered(
     assert "Not rendered: " in err
     assert sorted(files(tmp_path / "run" / "private")) == ["health.json"]
     assert "Not measured. Spectra" in text(tmp_path / "run" / "release" / "report.html")
+
+
+def test_where_the_release_is_gone_no_earlier_report_stands_beside_new_figures(
+    pipeline, command, tmp_path
+):
+    private = tmp_path / "run" / "private"
+    private.mkdir(parents=True)
+    (private / "report.html").write_text("of an earlier audit")
+    assert command("health", "--pipeline", pipeline, "--shadows", 0)[0] == 0
+    assert sorted(files(private)) == ["health.json"]

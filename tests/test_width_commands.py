@@ -69,6 +69,24 @@ def test_lr_transfer_check_tells_drift_and_edge(wide, command, tmp_path):
     assert "leakage" in out
 
 
+def test_pool_rows_that_stand_in_the_private_set_are_not_called_none(wide, command, small, tables):
+    asked = ("coord-check", "--pipeline", wide, *FEW, "--limit", 9)
+    assert "public rows, none private." in command(*asked)[1]
+    tables["public"]["Vektor"][:3] = tables["private"]["Vektor"][:3]
+    small(tables=tables, text=wide.read_text())
+    code, out, _ = command(*asked)
+    assert code == 0
+    assert "none private" not in out
+    assert "public rows, 3 of the private set stand in the pool, too." in out
+    assert json.loads(command(*asked, "--json")[1])["n_private_rows_in_pool"] == 3
+
+
+def test_one_step_is_said_to_be_too_few_before_a_readout_of_zero(wide, command):
+    once = ("--steps", 1, "--set", "train.weight_decay=0")
+    found = command("coord-check", "--pipeline", wide, *FEW, *once)
+    assert_one_line(*found, ["readout of zero", "more steps"])
+
+
 def told(**changes):
     tree = {
         "widths": (64, 128, 256),

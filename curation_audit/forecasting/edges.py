@@ -103,7 +103,7 @@ def edge_of_scorer(plan: AuditPlan) -> Edge | str:
     )
 
 
-def _of_network(plan: AuditPlan, scorer: MlpClassifier) -> Edge:
+def _of_network(plan: AuditPlan, scorer: MlpClassifier) -> Edge | str:
     private = plan.data.private
     background = background_rows(plan.data.pool, scorer.background)
     rows = torch.as_tensor(np.concatenate([private.features, background]))
@@ -121,7 +121,7 @@ def _of_momentum(
     scales: Sequence[Scale] | None,
     rows: Tensor,
     classes: Tensor,
-) -> Edge:
+) -> Edge | str:
     each = scales or [Scale()] * len(parameters)
     decay = [recipe.weight_decay * one.decay for one in each]
     spread = [one.rate**0.5 for one in each]
@@ -130,7 +130,7 @@ def _of_momentum(
     return _edge(part, "momentum SGD", recipe.learning_rate, found, threshold)
 
 
-def _of_regression(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
+def _of_regression(plan: AuditPlan, scorer: PrivateClassifier) -> Edge | str:
     """At the weights of descent without noise; its Hessian is a matrix of few numbers."""
     weights = descent_without_noise(plan, scorer)
     objective = scorer.objective(plan.data.private, plan.data.pool, 1.0)
@@ -139,7 +139,7 @@ def _of_regression(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
     return _of_clipped(scorer, Sharpness(largest, slope, 0))
 
 
-def _of_clipped_network(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
+def _of_clipped_network(plan: AuditPlan, scorer: PrivateClassifier) -> Edge | str:
     """At a network that was trained without noise.
 
     A unit that is clipped counts by the factor that clips it. That its clipped gradient turns but
@@ -161,7 +161,7 @@ def _of_clipped_network(plan: AuditPlan, scorer: PrivateClassifier) -> Edge:
     return _of_clipped(scorer, sharpness(loss, as_parameters(network), spread))
 
 
-def _of_clipped(scorer: PrivateClassifier, found: Sharpness) -> Edge:
+def _of_clipped(scorer: PrivateClassifier, found: Sharpness) -> Edge | str:
     settings = scorer.settings
     threshold = stability_threshold(settings.momentum)
     named = f"{scorer.name} without its noise"
@@ -201,7 +201,9 @@ def _real_picks(plan: AuditPlan) -> tuple[Selection, ShadowStreams]:
     return plan.rule.select(scores, tie_order(pool.ids, plan.seed), streams, pool), streams
 
 
-def _of_model(model: Mlp, plan: AuditPlan, selection: Selection, streams: ShadowStreams) -> Edge:
+def _of_model(
+    model: Mlp, plan: AuditPlan, selection: Selection, streams: ShadowStreams
+) -> Edge | str:
     pool, n_classes = plan.data.pool, len(plan.data.classes)
     trained, scales = _trained(model, pool, selection, n_classes, streams)
     parameters = tuple(one[0] for one in trained.parameters)
@@ -236,7 +238,9 @@ def _trained(
     return done, scales
 
 
-def _edge(part: Part, descent: str, rate: float, found: Sharpness, threshold: float) -> Edge:
+def _edge(part: Part, descent: str, rate: float, found: Sharpness, threshold: float) -> Edge | str:
+    if not np.isfinite(found.largest):
+        return f"of the {part} eta * lambda_max is not measured: its training diverged"
     return Edge(part, descent, rate * found.largest, threshold, found.gradient_norm)
 
 

@@ -19,6 +19,7 @@ from curation_audit.forecasting.at_training import (
     real_streams,
 )
 from curation_audit.pipelines.base import ALWAYS_IN
+from curation_audit.pipelines.downstream.dense import with_ones
 from curation_audit.pipelines.scorers.classifier import Classifier
 from curation_audit.pipelines.scorers.linear import LinearScorers
 from curation_audit.pipelines.scorers.mlp_classifier import MlpClassifier
@@ -129,7 +130,7 @@ def noise_of(descent: DpSgdSettings) -> Iterator[Ridge]:
 def _at_training(plan: AuditPlan) -> _AtTraining | None:
     scorer, private = plan.scorer, plan.data.private
     if isinstance(scorer, MlpClassifier):
-        return _AtTraining(network_of(plan, scorer), private.features.astype(np.float64))
+        return _with_own_bias(network_of(plan, scorer), private.features.astype(np.float64))
     if isinstance(scorer, PrivateClassifier):
         rows, settings = scorer.embed(private.features).astype(np.float64), scorer.settings
         if settings.hidden:
@@ -152,6 +153,15 @@ def _regression(plan: AuditPlan, scorer: Classifier) -> Floats:
         raise TypeError("logits are linear.")
     weights: Floats = fitted.weights[0].astype(np.float64)
     return weights
+
+
+def _with_own_bias(network: list[Layer], rows: Features) -> _AtTraining:
+    """A network of one layer as ``record_gradients`` has it: its bias is a weight of ones."""
+    if len(network) > 1:
+        return _AtTraining(network, rows)
+    (only,) = network
+    weight = torch.cat([only.weight, only.bias])
+    return _AtTraining([Layer(weight, torch.zeros_like(only.bias))], with_ones(rows))
 
 
 def _one_layer(weights: Floats) -> Layer:

@@ -12,8 +12,10 @@ from scipy import special, stats
 
 from curation_audit.analytic.affine import Linear
 from curation_audit.analytic.cavity import has_references
+from curation_audit.auditing.chunks import Task, checked_scores
 from curation_audit.auditing.curation import score_shadows
 from curation_audit.auditing.plan import AuditPlan
+from curation_audit.forecasting.at_training import real_streams
 from curation_audit.forecasting.edges import Edge, Edges, edges_of, notes_on
 from curation_audit.forecasting.gradients import RecordGradients, gradients_of
 from curation_audit.forecasting.prediction import (
@@ -97,8 +99,11 @@ def health(plan: AuditPlan, n_shadows: int = 32) -> Health:
 
     Raises:
         SettingError: for too few shadows.
+        InputError: where the real scores are not finite, as of a training that diverged.
     """
     check_shadows(n_shadows)
+    everyone = np.ones((1, plan.data.private.n_candidates), dtype=bool)
+    checked_scores(score_shadows(plan, everyone, real_streams(plan)), Task("real", 0, 1), plan)
     prediction, shifts = None, None
     first_order = _first_order(plan)
     if first_order is not None:

@@ -9,7 +9,7 @@ from curation_audit.auditing.layout import resolved_fpr
 from curation_audit.integrity.findings import Finding, compared, failed, passed, unchecked
 from curation_audit.integrity.folders import read_json, read_small
 from curation_audit.report.card import render_card
-from curation_audit.report.health import ELSEWHERE, UNMEASURED, Part
+from curation_audit.report.health import ELSEWHERE, OF_OWNER, UNMEASURED, Part
 from curation_audit.report.html import render_html
 from curation_audit.report.markdown import render_markdown
 from curation_audit.report.numbers import headline_numbers
@@ -26,6 +26,7 @@ BEYOND: Final = (
 MOST_TEXT: Final = 1 << 26
 HEALTH: Final = (UNMEASURED, ELSEWHERE)
 """What a report may say of training health, whose figures are the owner's."""
+PASSED_ON: Final = "is the owner's own report, with figures that are as private as the rows"
 RENDERED: Final[dict[str, Callable[[dict[str, Any], Part], str]]] = {
     "card.md": lambda report, _: render_card(report),
     "report.md": render_markdown,
@@ -117,7 +118,9 @@ def _renderings(report: dict[str, Any], release: Path) -> Iterator[Finding]:
         if not (release / name).exists():
             continue
         stored = _stored_text(release / name)
-        if any(stored == render(report, health) for health in HEALTH):
+        if OF_OWNER in stored:
+            yield failed(name, PASSED_ON)
+        elif any(stored == render(report, health) for health in HEALTH):
             yield passed(name, "says what report.json says")
         elif report["tool"]["code_digest"] == code_digest():
             yield failed(name, "is not what report.json says: changed, or of another report")
@@ -134,6 +137,8 @@ def _page(report: dict[str, Any], release: Path) -> Finding:
     path = release.parent / "run.json"
     run = read_json(path) if release.name == "release" and path.is_file() else None
     stored = _stored_text(release / "report.html")
+    if OF_OWNER in stored:
+        return failed("report.html", PASSED_ON)
     if any(stored == render_html(report, run, health) for health in HEALTH):
         return passed("report.html", "says what report.json and run.json say")
     return unchecked("report.html", f"drawn elsewhere, or changed: {BY_HASH}; read report.json")

@@ -25,6 +25,8 @@ PRIVATE: Final = (
     "Private: computed on private rows without noise, and as private as these. For the owner of "
     "the data; no part of a release."
 )
+OF_OWNER: Final = "Do not pass on."
+"""What stands at the head of the owner's own report, before ``PRIVATE``."""
 KNOWS: Final = "mu and TPR are those of who sees exact scores and knows all candidates, no coin"
 BESIDE: Final = ("report", "sweep", "threat")
 """Parts of a configuration that no training sees."""

@@ -98,7 +98,7 @@ def records(found: Sequence[Mapping[str, Any]] | None) -> Iterator[Block]:
         tuple(
             (
                 one["candidate"], words.decimal(one["leverage"]), _short(one["shift"]),
-                _short(one["gradient"]), _short(one["mu"], "not told"),
+                _short(one["gradient"]), _mu(one),
                 words.decimal(one["tpr_at_fpr_0.01"], "not told"),
             )
             for one in found[:SHOWN]
@@ -145,7 +145,7 @@ def edges(found: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
             (
                 one["part"], one["descent"], _short(one["eta_lambda_max"]),
                 _short(one["threshold"]), _short(one["gradient_norm"]),
-                "near or above" if one["near_threshold"] else "below",
+                _beside_threshold(one),
             )
             for one in found
         ),
@@ -159,6 +159,18 @@ def edges(found: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
 
 def _figure(drawing: str, caption: str) -> Figures:
     return Figures((Figure(drawing, caption),))
+
+
+def _mu(one: Mapping[str, Any]) -> str:
+    """JSON has no infinity: where a TPR is told and no mu, the coin can be read."""
+    told = one["tpr_at_fpr_0.01"] is not None
+    return _short(one["mu"], "infinite" if told else "not told")
+
+
+def _beside_threshold(edge: Mapping[str, Any]) -> str:
+    if edge["eta_lambda_max"] is None:
+        return words.NOT_MEASURED
+    return "near or above" if edge["near_threshold"] else "below"
 
 
 def _rank(value: float | None) -> str:

@@ -14,7 +14,7 @@ from curation_audit.report.blocks import (
     rate_at,
     with_interval,
 )
-from curation_audit.report.health import UNMEASURED, Part
+from curation_audit.report.health import OF_OWNER, UNMEASURED, Part
 
 PRIVATE = (
     "This audit was computed on private data and is not itself differentially private: pass it on "
@@ -52,7 +52,7 @@ def opening(report: dict[str, Any], health: Part = UNMEASURED) -> Iterator[Block
     verdict, design = report["verdict"], report["design"]
     yield Heading(title(report), 1)
     if health.mark:
-        yield Paragraph(health.mark, "Do not pass on.")
+        yield Paragraph(health.mark, OF_OWNER)
     yield Paragraph(verdict["text"], f"{verdict['status'].capitalize()}.")
     if verdict["status"] == "audit invalid":
         yield Paragraph("Do not rely on any number below.", "A control failed.")

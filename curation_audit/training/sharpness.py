@@ -7,6 +7,7 @@ below ``(2 + 2 beta) / (1 - beta)`` (Cohen et al. 2022, arXiv:2207.14484). Above
 no stationary point, and what linearises there is in doubt. No evidence about privacy.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def threshold_of_means(beta: float) -> float:
 def sharpness(
     loss: Loss, parameters: Sequence[Tensor], spread: Sequence[Tensor | float] | None = None
 ) -> Sharpness:
-    """Of a loss at some parameters, by Lanczos in float64.
+    """Of a loss at some parameters, by Lanczos in float64; NaN where its gradient is not finite.
 
     Args:
         loss: one number, of tensors like the parameters.
@@ -65,6 +66,8 @@ def sharpness(
     slopes = torch.autograd.grad(loss(weights), weights, create_graph=True)
     slope = torch.cat([one.flatten() for one in slopes])
     scale = _flat(spread or [1.0] * len(weights), weights)
+    if not bool((slope * scale).isfinite().all()):
+        return Sharpness(math.nan, math.nan, 0)
     n_products = 0
 
     def product(vector: Floats) -> Floats:

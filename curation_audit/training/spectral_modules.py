@@ -7,6 +7,7 @@ right at every width. Other layers stay as they are, and every parameter gets a 
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
@@ -25,15 +26,11 @@ from curation_audit.training.spectral import (
 )
 
 GroupsFor: TypeAlias = OptimiserName | Literal["dp_sgd"]
-# whose parameters of two axes or more are (outputs, inputs, ...)
-MATRIX_OWNERS: Final = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.RNNBase,
-    nn.MultiheadAttention,
-)
+# whose ``weight`` is (outputs, inputs, ...), and nothing else that they may be given
+ONE_MATRIX: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# whose parameters of these names are (outputs, inputs)
+MATRICES: Final = (nn.RNNBase, nn.MultiheadAttention)
+NAMES_OF_MATRICES: Final = re.compile(r"weight_[ih][hr]_l\d+(_reverse)?|(in|[qkv])_proj_weight")
 
 
 class SpectralLinear(nn.Linear):
@@ -115,14 +112,21 @@ def module_scales(model: nn.Module, base: nn.Module, optimiser: OptimiserName) -
     whatever else has one axis by that of biases, an embedding's, whose input is one of many, too.
 
     Raises:
-        ValueError: where the two have other parameters, or one has no rule.
+        ValueError: where the two have other parameters, or one has no rule, or two of them.
     """
     own, others = trainable(model), trainable(base)
     if list(own) != list(others):
         raise ValueError("model and base must have trainable parameters of the same names")
-    return tuple(
-        _rule_of(model, name)(optimiser, _shape(model, name), _shape(base, name)) for name in own
-    )
+
+    def scale(name: str) -> Scale:
+        return _rule_of(model, name)(optimiser, _shape(model, name), _shape(base, name))
+
+    scales, first = {name: scale(name) for name in own}, {id(own[name]): name for name in own}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        known = first.get(id(parameter))
+        if known is not None and scale(name) != scales[known]:
+            raise ValueError(f"{known} is tied to {name}, whose rule is another")
+    return tuple(scales.values())
 
 
 def _owner(model: nn.Module, name: str) -> nn.Module:
@@ -142,12 +146,19 @@ def _shape(model: nn.Module, name: str) -> LayerShape:
         return LayerShape(1, parameter.shape[1])
     if parameter.ndim == 1:
         return LayerShape(1, len(parameter))
-    if parameter.ndim > 1 and isinstance(owner, MATRIX_OWNERS):
+    if parameter.ndim > 1 and _is_matrix(owner, name.rpartition(".")[2]):
         return LayerShape(parameter[0].numel(), len(parameter))
     raise ValueError(
         f"{name} {tuple(parameter.shape)} of {type(owner).__name__} has no rule: inputs and "
         "outputs are known of Linear, SpectralLinear, convolutions, recurrent layers and attention"
     )
+
+
+def _is_matrix(owner: nn.Module, name: str) -> bool:
+    """Whether it is known that a layer's parameter of that name is (outputs, inputs, ...)."""
+    if isinstance(owner, MATRICES):
+        return NAMES_OF_MATRICES.fullmatch(name) is not None
+    return isinstance(owner, ONE_MATRIX) and name == "weight"
 
 
 def _private_growth(model: nn.Module, base: nn.Module) -> float:

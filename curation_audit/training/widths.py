@@ -132,7 +132,10 @@ def coord_check(task: PublicTask, widths: Sequence[int], trial: Trial) -> Coordi
     _check_widths(widths)
     sizes = np.stack([_sizes(*_trained(task, one, trial), task) for one in widths], axis=1)
     if not np.isfinite(sizes).all() or not sizes.all():
-        raise ValueError("training diverged or moved nothing at some width: change learning_rate.")
+        raise ValueError(
+            "training diverged at some width, or moved some layer by nothing (one step leaves what "
+            "stands before a readout of zero): change learning_rate, or take more steps."
+        )
     return Coordinates(widths=tuple(widths), sizes=sizes)
 
 

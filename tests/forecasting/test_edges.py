@@ -157,6 +157,14 @@ def test_what_is_no_descent_of_a_fixed_rate_is_told(model, because):
     assert [one for one in notes_on(found) if because in one]
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_model_that_diverged_has_no_edge(optimiser):
+    model = Mlp(optimiser=optimiser, learning_rate=1e200, **SMALL)
+    found = edges_of(plan(LOGIT, train=model))
+    assert found.found == ()
+    assert [one for one in found.notes if "of the model" in one and "training diverged" in one]
+
+
 def test_without_a_model_only_the_scorer_is_spoken_of():
     assert len(edges_of(plan(MEAN, train=None)).notes) == 1
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 from curation_audit.auditing.curation import score_shadows
+from curation_audit.checks import InputError
 from curation_audit.forecasting.edges import edge_of_scorer
 from curation_audit.forecasting.health import disjoint, health, stabilities, stability
 from curation_audit.forecasting.health_tree import tree
@@ -196,3 +197,9 @@ def test_what_a_record_that_stands_out_is_predicted():
     found = health(plan(MEAN, private=rows), 0).vulnerability
     assert found.order[0] == 17
     assert found.tpr[17] > 0.9 > special.ndtr(np.median(found.mu) + special.ndtri(0.01))
+
+
+def test_a_scorer_that_diverged_is_told_in_one_line():
+    of = plan(MlpClassifier(hidden=(4,), epochs=5, learning_rate=1e30, device="cpu"))
+    with pytest.raises(InputError, match="scores that are NaN or infinite"):
+        health(of, 0)

@@ -299,6 +299,20 @@ def test_what_has_nothing_to_draw_has_no_figure():
     assert not [one for one in blocks if isinstance(one, Figures)]
 
 
+def test_a_record_whose_coin_can_be_read_has_no_mu_that_is_not_told():
+    """JSON has no infinity; of a network neither mu nor TPR is told."""
+    told = {"leverage": 1.0, "mu": None}
+    read, network = record("0" * 16, **told | {"tpr_at_fpr_0.01": 1.0}), record("1" * 16, **told)
+    network["tpr_at_fpr_0.01"] = None
+    _, table, _ = records([read, network])
+    assert [row[4:] for row in table.rows] == [("infinite", "1.000"), ("not told", "not told")]
+
+
+def test_of_what_is_not_measured_nothing_is_below():
+    _, table, *_ = edges([edge("model", 1.0, 2.0) | {"eta_lambda_max": None}])
+    assert table.rows[0][-1] == "not measured"
+
+
 def test_an_edge_is_drawn_beside_its_threshold():
     tree = sample_health(sample_report())
     assert "scorer 1.36 of its threshold" in health_plots.edges(tree["edges_of_stability"])

@@ -156,6 +156,33 @@ def test_private_groups_have_one_rate_that_falls_with_the_width():
     assert [one["lr"] for one in kept] == pytest.approx([0.4] * 6)
 
 
+class Adapted(nn.Linear):
+    """A dense layer with a matrix of its own beside its weights, the other way round."""
+
+    def __init__(self, width):
+        super().__init__(6, width)
+        self.down = nn.Parameter(torch.zeros(6, 2))
+
+
+def tied(width):
+    """Words go in and come out by one table."""
+    model = nn.ModuleDict({"words": nn.Embedding(11, width), "out": nn.Linear(width, 11)})
+    model["out"].weight = model["words"].weight
+    return model
+
+
+def shared(width):
+    """Two layers of one kind with the same weights."""
+    model = nn.Sequential(nn.Linear(width, width), nn.Linear(width, width))
+    model[1].weight = model[0].weight
+    return model
+
+
+def test_layers_of_one_kind_may_share_their_weights():
+    found = module_scales(shared(64), shared(16), "adamw")
+    assert [one.rate for one in found] == [1 / 4, 1, 1]  # one matrix, two biases
+
+
 class Bare(nn.Module):
     def __init__(self, *shape):
         super().__init__()
@@ -169,6 +196,14 @@ class Bare(nn.Module):
         (nn.ConvTranspose1d(2, 3, 2), nn.ConvTranspose1d(2, 3, 2), "sgd", "has no rule"),
         (Bare(4, 8), Bare(4, 2), "adamw", r"table \(4, 8\) of Bare has no rule"),
         (Bare(), Bare(), "adamw", "has no rule"),
+        (Adapted(8), Adapted(4), "sgd", r"down \(6, 2\) of Adapted has no rule"),
+        (
+            nn.MultiheadAttention(8, 2, add_bias_kv=True),
+            nn.MultiheadAttention(4, 2, add_bias_kv=True),
+            "sgd",
+            r"bias_k \(1, 1, 8\) of MultiheadAttention has no rule",
+        ),
+        (tied(64), tied(16), "adamw", r"words\.weight is tied to out\.weight"),
         (mlp(8), mlp(4), "dp_sgd", "0.weight is no SpectralLinear's"),
     ],
 )
