@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curation_audit import storage
+from curation_audit import software, storage
 from curation_audit.api import Pipeline
 from curation_audit.auditing import chunks
 from curation_audit.auditing.engine import AuditResult, run_audit
@@ -162,7 +162,7 @@ def test_another_dtype_reuses_nothing(out):
 
 def test_other_code_reuses_nothing(out, monkeypatch):
     run(out)
-    monkeypatch.setattr(chunks, "code_digest", lambda: "0" * 64)
+    monkeypatch.setattr(software, "code_digest", lambda: "0" * 64)
     assert counts(run(out))[0] == 0
 
 

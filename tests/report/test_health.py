@@ -211,19 +211,25 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_broken_or_foreign_file_is_told_and_not_rendered(tmp_path, command, broken):
+    """Nor does an earlier report of the owner's stay beside it."""
     folder = run_folder(tmp_path / "run")
-    with_health(folder, sample_health(sample_report()))
-    assert command("report", folder)[0] == 0
-    assert (folder / "private" / "report.html").exists()
     with_health(folder, broken(sample_health(sample_report())))
-    code, out, err = command("report", folder)
+    for name in ("report.html", "report.md"):
+        (folder / "private" / name).write_text(f"an earlier one, of {FOUND}")
+    code, out, err = command("report", folder, "--format", "json")
     assert code == 0
-    assert out.split() == [str(folder / "release" / "report.html")]
+    assert out.split() == [str(folder / "release" / "report.json")]
     assert len(err.splitlines()) == 1
     assert PLACE in err
     assert "run 'curation-audit health' again" in err
     assert FOUND not in err
     assert [path.name for path in (folder / "private").iterdir()] == ["health.json"]
+
+
+def test_beside_a_broken_file_nothing_was_measured(tmp_path, command):
+    folder = run_folder(tmp_path / "run")
+    with_health(folder, "{")
+    assert command("report", folder)[0] == 0
     assert "Not measured. Spectra" in Parsed(told(folder / "release" / "report.html")).text
 
 

@@ -7,8 +7,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from curation_audit import storage
-from curation_audit.auditing import chunks
+from curation_audit import software, storage
 from curation_audit.report import sweep_page
 from curation_audit.sweeping import run as running
 from curation_audit.sweeping.run import SweepOutcome, run_sweep
@@ -23,7 +22,7 @@ Finished: TypeAlias = tuple[Path, SweepOutcome, dict[str, Any]]
 def quicken(patched: pytest.MonkeyPatch) -> None:
     """Nothing is drawn, which test_sweep_page.py does, and the code is read once."""
     patched.setattr(sweep_page, "_figures", nothing_drawn)
-    patched.setattr(chunks, "code_digest", CODE)
+    patched.setattr(software, "code_digest", CODE)
 
 
 CODE = functools.cache(storage.code_digest)
