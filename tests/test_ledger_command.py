@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from curation_audit.checks import InputError
+from curation_audit.cli import cli
 from curation_audit.dp.budget_ledger import BudgetLedger
 from curation_audit.dp.event_codec import decoded
 from curation_audit.dp.events import Gaussian, Pure
-from curation_audit.ledger_command import ledger
 from curation_audit.statistics.gdp import epsilon_of_mu
 
 EVENTS = (Gaussian(0.3, "scorer [mean]"), Pure(0.001, "selection", 5))
@@ -17,7 +17,7 @@ EVENTS = (Gaussian(0.3, "scorer [mean]"), Pure(0.001, "selection", 5))
 
 def run(*arguments: object) -> str:
     """The output of a command that ends well; its ``InputError`` goes on, as to ``cli.main``."""
-    result = CliRunner().invoke(ledger, [*map(str, arguments)], env={"COLUMNS": "160"})
+    result = CliRunner().invoke(cli, ["ledger", *map(str, arguments)], env={"COLUMNS": "160"})
     if isinstance(result.exception, InputError):
         raise result.exception
     assert result.exit_code == 0, result.output

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from curation_audit.auditing.curation import score_shadows
 from curation_audit.checks import SettingError
-from curation_audit.forecast_command import forecast
+from curation_audit.cli import cli
 from curation_audit.forecasting.by_epsilon import curve, descends, foretold, kept
 from curation_audit.forecasting.outlook import outlook
 from curation_audit.forecasting.words import Asked, rows_by_epsilon, sentences, tree
@@ -129,10 +129,12 @@ def test_words_and_tree():
 def test_the_command_takes_epsilons():
     protect = "{mechanism: dp_gd, epsilon: 1.0, delta: 1.0e-5, adjacency: zero_out}"
     args = ["--pipeline", str(MED), "--set", f"curate.protect={protect}", "--shadows", "0"]
-    seen = CliRunner().invoke(forecast, [*args, "--json", "--epsilon", "2", "--epsilon", "0.5"])
+    seen = CliRunner().invoke(
+        cli, ["forecast", *args, "--json", "--epsilon", "2", "--epsilon", "0.5"]
+    )
     assert seen.exit_code == 0, seen.output
     assert [one["epsilon"] for one in json.loads(seen.output)["by_epsilon"]] == [0.5, 2.0]
-    shown = CliRunner().invoke(forecast, [*args, "--epsilon", "2"])
+    shown = CliRunner().invoke(cli, [*args, "--epsilon", "2"])
     assert "claim allows" in shown.output
 
 
