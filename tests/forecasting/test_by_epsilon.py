@@ -134,7 +134,7 @@ def test_the_command_takes_epsilons():
     )
     assert seen.exit_code == 0, seen.output
     assert [one["epsilon"] for one in json.loads(seen.output)["by_epsilon"]] == [0.5, 2.0]
-    shown = CliRunner().invoke(cli, [*args, "--epsilon", "2"])
+    shown = CliRunner().invoke(cli, ["forecast", *args, "--epsilon", "2"])
     assert "claim allows" in shown.output
 
 
