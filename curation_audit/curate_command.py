@@ -94,13 +94,6 @@ def curate(
     from curation_audit.config import load_for_release, load_picking
     from curation_audit.console_progress import choose_progress
     from curation_audit.curating import check_folder, draw_release, write_picks
-    from curation_audit.integrity.attestation import (
-        ATTESTATION,
-        about_curation,
-        attest,
-        scores_are_free,
-    )
-    from curation_audit.integrity.picks import Picked
     from curation_audit.pool_shards import forget_scores
     from curation_audit.storage import locked
 
@@ -138,11 +131,9 @@ def curate(
     picks = _picked(release, picking, Path(out), progress)
     paths = write_picks(Path(out), release, picks)
     if opening is not None:
-        said = about_curation(release, picking.pool, picking.rule, picking.seed)
-        paths[ATTESTATION] = Path(out) / ATTESTATION
-        scores = picks.scores.tolist() if scores_are_free(release) else None
-        attest(Picked.of(picks.ids, scores), said, paths[ATTESTATION], opening, signer)
-        lines += _of_attestation(paths[ATTESTATION], opening, scored=scores is not None)
+        path, said = _attested(release, picking, picks, Path(out), opening, signer)
+        paths[path.name] = path
+        lines += said
     forget_scores(Path(out))
     counts = {"n_picked": len(picks.ids), "n_pool": picks.n_pool, "n_unscored": picks.n_unscored}
     _tell(as_json, paths, counts, told, lines)
@@ -180,12 +171,31 @@ def _stored(file: str, *, allow_research: bool) -> tuple["Release", dict[str, An
     return release, {}, [f"release: {file}: nothing was spent"]
 
 
-def _of_attestation(path: Path, opening: Path, *, scored: bool) -> list[str]:
-    """Where it lies, what proves it, and whether scores are in it."""
+def _attested(
+    release: "Release",
+    picking: "Picking",
+    picks: "Picks",
+    out: Path,
+    opening: Path,
+    signer: "Ed25519PrivateKey | None",
+) -> tuple[Path, list[str]]:
+    """Commit to the picks; where the attestation lies, what proves it, and what is in it."""
+    from curation_audit.integrity.attestation import (
+        ATTESTATION,
+        about_curation,
+        attest,
+        scores_are_free,
+    )
+    from curation_audit.integrity.picks import Picked
+
+    path = out / ATTESTATION
+    said = about_curation(release, picking.pool, picking.rule, picking.seed)
+    scores = picks.scores.tolist() if scores_are_free(release) else None
+    attest(Picked.of(picks.ids, scores), said, path, opening, signer)
     told = [f"attest:  {path}; {opening} proves it, keep it"]
-    if not scored:
+    if scores is None:
         told.append("attest:  ids alone: without a guarantee for release scores stay inside")
-    return told
+    return path, told
 
 
 def _tell_noisy(plan: "AuditPlan", out: Path, *, new_version: bool, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from curation_audit.checks import InputError
 from curation_audit.report.blocks import Block, Heading, Paragraph
-from curation_audit.report.schema import shortened
+from curation_audit.report.schema import check_schema
 from curation_audit.results import to_plain
 from curation_audit.storage import content_key
 
@@ -74,13 +74,7 @@ def validate_health(tree: Any) -> None:
     Raises:
         ValueError: at the first mismatch, naming its path.
     """
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    error = best_match(Draft202012Validator(health_schema()).iter_errors(tree))
-    if error is not None:
-        place = error.json_path.removeprefix("$").removeprefix(".") or "health"
-        raise ValueError(f"{place}: {shortened(error.message)}")
+    check_schema(tree, health_schema(), "health")
 
 
 def pipeline_fingerprint(report: Mapping[str, Any]) -> str:

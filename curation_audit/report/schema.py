@@ -29,15 +29,24 @@ def validate_report(report: dict[str, Any]) -> None:
     Raises:
         ValueError: at the first mismatch, naming its path, such as ``stages[0].headline``.
     """
+    check_schema(report, report_schema(), "report")
+    for place, problem in _inconsistencies(report, ""):
+        raise ValueError(f"{place}: {problem}")
+
+
+def check_schema(tree: Any, schema: dict[str, Any], whole: str) -> None:
+    """Check a tree of JSON values against a schema (draft 2020-12).
+
+    Raises:
+        ValueError: at the first mismatch, naming its path, or ``whole`` where that is the tree.
+    """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(report_schema()).iter_errors(report))
+    error = best_match(Draft202012Validator(schema).iter_errors(tree))
     if error is not None:
-        place = error.json_path.removeprefix("$").removeprefix(".") or "report"
+        place = error.json_path.removeprefix("$").removeprefix(".") or whole
         raise ValueError(f"{place}: {shortened(error.message)}")
-    for place, problem in _inconsistencies(report, ""):
-        raise ValueError(f"{place}: {problem}")
 
 
 def shortened(message: str, length: int = 300) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from curation_audit.report import sweep_plots as plots
 from curation_audit.report.html import page_environment
-from curation_audit.report.schema import shortened
+from curation_audit.report.schema import check_schema
 
 
 @cache
@@ -25,13 +25,7 @@ def validate_sweep(sweep: Mapping[str, Any]) -> None:
     Raises:
         ValueError: at the first mismatch, naming its path.
     """
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    error = best_match(Draft202012Validator(sweep_schema()).iter_errors(sweep))
-    if error is not None:
-        place = error.json_path.removeprefix("$").removeprefix(".") or "sweep"
-        raise ValueError(f"{place}: {shortened(error.message)}")
+    check_schema(sweep, sweep_schema(), "sweep")
 
 
 def render_sweep(sweep: Mapping[str, Any]) -> str:
