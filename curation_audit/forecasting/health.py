@@ -4,6 +4,7 @@ All of it is computed on private rows, without noise, and is as private as these
 never for release. Only the predicted mu speaks of what leaks; the others describe a training.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -176,17 +177,23 @@ def stability(plan: AuditPlan, n_records: int) -> Stability:
     scores = score_shadows(plan, held, shadows)
     mask = plan.rule.select(scores, tie_order(pool.ids, plan.seed), shadows, pool).mask()
     one, other, sizes = mask[0::2], mask[1::2], mask.sum(axis=1)
-    picked = np.maximum((sizes[0::2] + sizes[1::2]) / 2, 1)
+    picked = (sizes[0::2] + sizes[1::2]) / 2
     ranks = stats.rankdata(scores, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(ranks, axis=1)
     products = (ranks[0::2] * ranks[1::2]).sum(axis=1)
     return Stability(
         n_records=n_records,
-        correlation=float((products / np.maximum(lengths[0::2] * lengths[1::2], 1)).mean()),
-        overlap=float(((one & other).sum(axis=1) / picked).mean()),
+        correlation=_mean_ratio(products, lengths[0::2] * lengths[1::2]),
+        overlap=_mean_ratio((one & other).sum(axis=1), picked),
         by_chance=float(sizes.mean() / mask.shape[1]),
     )
+
+
+def _mean_ratio(above: Floats, below: Floats) -> float:
+    """The mean over the pairs that have a ratio; NaN, not 0, where none has."""
+    there = below > 0
+    return float((above[there] / below[there]).mean()) if there.any() else math.nan
 
 
 def disjoint(n: int, n_records: int, rng: np.random.Generator) -> Inclusion:

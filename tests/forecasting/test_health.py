@@ -11,7 +11,7 @@ from scipy import special, stats
 from curation_audit.auditing.curation import score_shadows
 from curation_audit.checks import InputError
 from curation_audit.forecasting.edges import edge_of_scorer
-from curation_audit.forecasting.health import disjoint, health, stabilities, stability
+from curation_audit.forecasting.health import _mean_ratio, disjoint, health, stabilities, stability
 from curation_audit.forecasting.health_tree import tree
 from curation_audit.forecasting.prediction import linear_of
 from curation_audit.pipelines.protection.base import Budget
@@ -145,6 +145,12 @@ def test_its_tree_keeps_to_the_schema(scorer):
     node = tree(health(plan(scorer), 0), NAMES, ORIGIN)
     validate_health(node)
     assert json.loads(json.dumps(node, allow_nan=False)) == node
+
+
+def test_what_no_pair_of_halves_has_is_not_measured_rather_than_zero():
+    """Constant scores have no correlation, and empty selections no overlap."""
+    assert np.isnan(_mean_ratio(np.zeros(3), np.zeros(3)))
+    assert _mean_ratio(np.array([1.0, 7.0, 3.0]), np.array([2.0, 0.0, 4.0])) == 0.625
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.2])
